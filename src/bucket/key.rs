@@ -1,0 +1,113 @@
+//! Every key that loft writes or reads, spelled here and nowhere else.
+
+use crate::nix::{Compression, NarUrl, PathHash, Sha256};
+use std::fmt;
+use ulid::Ulid;
+
+/// An object's key below the configured prefix. Only this file makes one (tests apart).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(String);
+
+/// A beginning of keys, for listings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prefix(String);
+
+/// What a listed key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    NarInfo(PathHash),
+    Nar,
+    Lease,
+    Sweep,
+    Push,
+    /// Not loft's; never touched.
+    Foreign,
+}
+
+impl Key {
+    pub fn cache_info() -> Self {
+        Self("nix-cache-info".to_owned())
+    }
+
+    pub fn nar_info(hash: &PathHash) -> Self {
+        Self(format!("{hash}.narinfo"))
+    }
+
+    /// A key for a NAR that is about to be uploaded. The ULID makes it unique: a key is never written twice.
+    pub fn fresh_nar(nar_hash: &Sha256, id: Ulid, compression: Compression) -> Self {
+        Self(format!("nar/{}-{}{}", nar_hash.to_nix32(), id.to_string().to_lowercase(), compression.suffix()))
+    }
+
+    /// The object that a narinfo's `URL` names.
+    pub fn nar(url: &NarUrl) -> Self {
+        Self(url.as_str().to_owned())
+    }
+
+    pub fn bucket_record() -> Self {
+        Self("loft/v1/bucket.json".to_owned())
+    }
+
+    pub fn lease(id: Ulid) -> Self {
+        Self(format!("loft/v1/lease/{id}"))
+    }
+
+    pub fn push_record(id: Ulid) -> Self {
+        Self(format!("loft/v1/push/{id}"))
+    }
+
+    pub fn pin(name: &str, id: Ulid) -> Self {
+        Self(format!("loft/v1/pin/{name}/{id}"))
+    }
+
+    /// A key as a listing or a test spells it.
+    pub fn listed(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn kind(&self) -> Kind {
+        let text = self.0.as_str();
+        if let Some(hash) = text.strip_suffix(".narinfo").and_then(PathHash::parse) {
+            return Kind::NarInfo(hash);
+        }
+        match text {
+            _ if text.starts_with("nar/") => Kind::Nar,
+            _ if text.starts_with("loft/v1/lease/") => Kind::Lease,
+            _ if text.starts_with("loft/v1/sweep/") => Kind::Sweep,
+            _ if text.starts_with("loft/v1/push/") => Kind::Push,
+            _ => Kind::Foreign,
+        }
+    }
+}
+
+impl Prefix {
+    pub fn all() -> Self {
+        Self(String::new())
+    }
+
+    pub fn sweeps() -> Self {
+        Self("loft/v1/sweep/".to_owned())
+    }
+
+    pub fn nars() -> Self {
+        Self("nar/".to_owned())
+    }
+
+    /// The store paths whose hash part starts with `digit`: 32 shards list in parallel.
+    pub fn nar_infos(digit: char) -> Self {
+        Self(digit.to_string())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,23 @@
+//! loft pushes Nix store paths into S3-compatible storage that Nix reads as a binary cache.
+//!
+//! The order of the groups below is the order of the layers; a module uses only the groups
+//! before its own (`tests/it/layers.rs` holds that). ARCHITECTURE.md tells the story.
+
+// 1 words
+pub mod clock;
+pub mod nix;
+pub mod remedy;
+pub mod report;
+
+// 2 ends
+pub mod bucket;
+pub mod ledger;
+pub mod nar;
+pub mod store;
+
+// 3 work
+pub mod plan;
+pub mod push;
+
+// 4 drivers
+pub mod config;

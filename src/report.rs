@@ -1,0 +1,94 @@
+//! What work tells those who watch it: a terminal, a log, a JSON stream or a test.
+//!
+//! The library never prints. Every path that was considered ends in exactly one [`Outcome`], so
+//! that a summary adds up: considered = pushed + present + upstream + ignored + failed.
+
+use crate::nix::{KeyName, StorePath};
+use std::time::Duration;
+
+/// Receives events; must not block for long.
+pub trait Report: Send + Sync {
+    fn event(&self, event: Event<'_>);
+}
+
+/// Something worth telling. Sizes are in bytes.
+#[derive(Debug, Clone)]
+pub enum Event<'a> {
+    /// The plan is made; nothing has been sent yet.
+    Planned(&'a Counts),
+    /// A NAR starts to be read; `nar_size` is 0 where the store does not know it.
+    Started { path: &'a StorePath, nar_size: u64 },
+    /// `nar_bytes` more of the path's NAR have been read and compressed.
+    Progress { path: &'a StorePath, nar_bytes: u64 },
+    /// The path's fate; told once for each path considered.
+    Settled { path: &'a StorePath, outcome: &'a Outcome },
+    /// A request failed for now and will be tried again.
+    Retrying { what: &'a str, error: &'a str, attempt: u32, delay: Duration },
+    /// The work waits for something outside, for example another machine's prune.
+    Waiting { reason: &'a str },
+    /// Something the user should know, which stops nothing.
+    Warning { message: &'a str },
+    /// All is settled.
+    Finished(&'a Summary),
+}
+
+/// What became of one path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its narinfo landed. `file_size` is what was sent for the NAR: 0 when an identical NAR was reused.
+    Pushed { nar_size: u64, file_size: u64 },
+    /// Its narinfo was in the bucket already.
+    Present,
+    /// It carries a signature of a key whose paths clients get elsewhere.
+    Upstream { key: KeyName },
+    /// Left out on purpose; the reason is for users.
+    Ignored { why: String },
+    /// It did not land; the text names the step and the cause. `blocked_by` is the reference that
+    /// failed first where this path itself was not at fault.
+    Failed { why: String, blocked_by: Option<StorePath> },
+    /// A dry run would push it.
+    WouldPush { nar_size: u64 },
+}
+
+/// Paths by verdict, and the bytes ahead.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub considered: u64,
+    pub upload: u64,
+    pub present: u64,
+    pub upstream: u64,
+    pub ignored: u64,
+    /// Not valid in the store (any more).
+    pub invalid: u64,
+    /// NAR bytes of the paths to upload, where known.
+    pub upload_nar_size: u64,
+}
+
+/// The numbers at the end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub considered: u64,
+    pub pushed: u64,
+    pub present: u64,
+    pub upstream: u64,
+    pub ignored: u64,
+    pub failed: u64,
+    /// Of the pushed: how many reused a NAR that was there.
+    pub reused: u64,
+    /// NAR bytes of the pushed paths, before compression.
+    pub nar_size: u64,
+    /// Bytes of NARs sent, after compression.
+    pub file_size: u64,
+    pub requests: u64,
+    pub duration: Duration,
+    /// The work was interrupted; what had not started is among the failed.
+    pub interrupted: bool,
+}
+
+/// Tells nobody.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Report for Silent {
+    fn event(&self, _event: Event<'_>) {}
+}
