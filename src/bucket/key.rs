@@ -68,6 +68,14 @@ impl Key {
         &self.0
     }
 
+    /// Where a listing of narinfos goes on after this key: past the folder that it stands in, since
+    /// folders hold NARs and records alone and stand among the narinfos in key order.
+    pub fn past_folder(&self) -> Option<Self> {
+        let (folder, _) = self.0.split_once('/')?;
+        // `0` is the character after the slash.
+        Some(Self(format!("{folder}0")))
+    }
+
     pub fn kind(&self) -> Kind {
         let text = self.0.as_str();
         if let Some(hash) = text.strip_suffix(".narinfo").and_then(PathHash::parse) {
@@ -96,9 +104,9 @@ impl Prefix {
         Self("nar/".to_owned())
     }
 
-    /// The store paths whose hash part starts with `digit`: 32 shards list in parallel.
-    pub fn nar_infos(digit: char) -> Self {
-        Self(digit.to_string())
+    /// The store paths by the first character of their hash part: 32 listings side by side.
+    pub fn nar_info_shards() -> impl Iterator<Item = Self> {
+        crate::nix::base32::digits().map(|digit| Self(digit.to_string()))
     }
 
     pub fn as_str(&self) -> &str {

@@ -2,6 +2,7 @@
 
 mod headers;
 mod key;
+mod object_headers;
 mod settings;
 
 pub use headers::{ExtraHeaders, HeaderError};

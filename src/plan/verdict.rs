@@ -11,13 +11,31 @@ pub struct Planned {
     pub verdict: Verdict,
 }
 
+impl Planned {
+    pub fn is_upload(&self) -> bool {
+        self.verdict == Verdict::Upload
+    }
+
+    pub fn is_present(&self) -> bool {
+        self.verdict == Verdict::AlreadyPresent
+    }
+}
+
 /// What is to become of a path, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     Upload,
     AlreadyPresent,
-    SignedUpstream { key: KeyName },
-    Ignored { why: String },
+    SignedUpstream {
+        key: KeyName,
+    },
+    Ignored {
+        why: String,
+    },
+    /// It cannot land: `reference` is neither in the bucket, nor upstream, nor about to be pushed.
+    Dangling {
+        reference: StorePath,
+    },
 }
 
 /// Whose narinfos the bucket holds, as far as anybody looked. Made from answers alone: a path that
@@ -44,23 +62,17 @@ pub(super) fn of_path(dir: &StoreDir, info: &PathInfo, policy: &Policy, presence
     }
 }
 
-/// The verdict that its references force upon a path that would be uploaded.
-pub(super) fn of_references(
-    info: &PathInfo,
-    verdicts: &HashMap<StorePath, Verdict>,
-    presence: &Presence,
-) -> Option<Verdict> {
-    info.references.iter().filter(|reference| **reference != info.path).find_map(|reference| {
+/// The verdict on a path that would be uploaded, given those on its references.
+pub(super) fn of_references(info: &PathInfo, verdicts: &HashMap<StorePath, Verdict>, presence: &Presence) -> Verdict {
+    for reference in info.references.iter().filter(|reference| **reference != info.path) {
         match verdicts.get(reference) {
             Some(Verdict::Ignored { .. }) => {
-                Some(Verdict::Ignored { why: format!("refers to {reference}, which is left out") })
+                return Verdict::Ignored { why: format!("refers to {reference}, which is left out") };
             }
-            Some(_) => None,
-            // Only where the closure was not asked for (`--no-closure`).
-            None if presence.has(reference) => None,
-            None => Some(Verdict::Ignored {
-                why: format!("refers to {reference}, which is not in the cache; push it with its closure"),
-            }),
+            Some(Verdict::Dangling { .. }) => return Verdict::Dangling { reference: reference.clone() },
+            None if !presence.has(reference) => return Verdict::Dangling { reference: reference.clone() },
+            _ => {}
         }
-    })
+    }
+    Verdict::Upload
 }
