@@ -1,6 +1,7 @@
-//! Every key that loft writes or reads, spelled here and nowhere else.
+//! Every key that loft writes or reads, spelled here and nowhere else; but for NARs, whose keys are
+//! their URLs (`nix::NarUrl`).
 
-use crate::nix::{Compression, NarUrl, PathHash, Sha256};
+use crate::nix::{NarUrl, PathHash};
 use std::fmt;
 use ulid::Ulid;
 
@@ -31,11 +32,6 @@ impl Key {
 
     pub fn nar_info(hash: &PathHash) -> Self {
         Self(format!("{hash}.narinfo"))
-    }
-
-    /// A key for a NAR that is about to be uploaded. The ULID makes it unique: a key is never written twice.
-    pub fn fresh_nar(nar_hash: &Sha256, id: Ulid, compression: Compression) -> Self {
-        Self(format!("nar/{}-{}{}", nar_hash.to_nix32(), id.to_string().to_lowercase(), compression.suffix()))
     }
 
     /// The object that a narinfo's `URL` names.

@@ -6,7 +6,6 @@
 //! map; files are read, nothing is printed.
 
 mod document;
-mod exclude;
 mod origin;
 mod problem;
 mod reader;
@@ -18,11 +17,10 @@ mod target;
 mod url;
 mod value;
 
-pub use exclude::{Pattern, PatternError};
 pub use origin::{Origin, Place, Snippet};
 pub use problem::{ConfigError, Problem};
 pub use reader::Effective;
-pub use settings::{PruneSettings, PushSettings, ServiceSettings, Settings, UpstreamKey};
+pub use settings::{PruneSettings, PushSettings, ServiceSettings, Settings};
 pub use signing::{KeyFile, KeyFileError, SigningKeys, SigningSettings, read_key_file};
 pub use value::Schedule;
 

@@ -1,12 +1,12 @@
 //! What the rest of loft is told: the typed result of all sources.
 
 use super::document::Value;
-use super::exclude::Pattern;
 use super::reader::{Given, Reader};
 use super::signing::{KeyFile, SigningSettings};
 use super::value::{Schedule, parse_schedule, parse_size, print_size};
 use crate::bucket::Target;
 use crate::nar::Packing;
+use crate::plan::{Pattern, UpstreamKey};
 use crate::nix::{Compression, KeyName, PublicKey, Signature};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -47,13 +47,6 @@ pub struct PushSettings {
     pub debug_info: bool,
 }
 
-/// A key by name, or with its public half: then signatures are verified rather than believed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UpstreamKey {
-    pub name: KeyName,
-    pub public: Option<PublicKey>,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceSettings {
     pub scan_on_startup: bool,
@@ -86,7 +79,7 @@ pub fn read_store(reader: &mut Reader, environment: &BTreeMap<String, String>) -
     let store = reader.text(("loft", "store"), "a Nix store such as \"auto\", \"daemon\" or \"local\"", |_| true);
     let environment =
         environment.iter().filter(|(name, _)| VARIABLES.contains(&name.as_str())).map(|(n, v)| (n.clone(), v.clone()));
-    crate::store::Settings { store: store.map(|given| given.value), environment: environment.collect() }
+    crate::store::Settings { store: store.map(|given| given.value), environment: environment.collect(), ..Default::default() }
 }
 
 pub fn read_packing(reader: &mut Reader) -> Packing {

@@ -4,7 +4,9 @@
 //! URL parsers or file systems would resolve, decode or cut off.
 
 use super::excerpt::excerpt;
+use super::{Compression, Sha256};
 use std::fmt;
+use ulid::Ulid;
 
 /// Where the NAR lies, relative to the cache: below `nar/`, no `..`, `%` or `//`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,6 +29,13 @@ impl NarUrl {
             None => Ok(Self(text.to_owned())),
             Some(fault) => Err(NarUrlError { url: excerpt(text), fault }),
         }
+    }
+
+    /// For a NAR that is about to be uploaded: `nar/<NarHash>-<ULID>.nar.zst`. The ULID makes it
+    /// unique; a key that is never written twice is one that no late delete can hit.
+    pub fn fresh(nar_hash: &Sha256, id: Ulid, compression: Compression) -> Self {
+        let id = id.to_string().to_lowercase();
+        Self(format!("nar/{}-{id}{}", nar_hash.to_nix32(), compression.suffix()))
     }
 
     pub fn as_str(&self) -> &str {

@@ -57,7 +57,7 @@ pub fn gather(store: &dyn Store, request: &Request) -> Result<Gathered, StoreErr
         Candidates { paths: store::closure(store, &roots)?.infos, neighbours: Vec::new(), invalid }
     } else {
         let neighbours = neighbours(store, &valid)?;
-        Candidates { paths: store::in_order(valid)?, neighbours, invalid }
+        Candidates { paths: store::references_first(valid)?, neighbours, invalid }
     };
     Ok(Gathered { candidates, roots, unprotected })
 }

@@ -4,11 +4,13 @@
 //! Its result can be printed (`--dry-run`) and then handed to `push`.
 
 mod gather;
+mod pattern;
 mod policy;
 mod verdict;
 
 pub use gather::{Gathered, Request, gather, protect};
-pub use policy::{Pattern, PatternError, Policy, UpstreamKey};
+pub use pattern::{Pattern, PatternError};
+pub use policy::{Policy, UpstreamKey};
 pub use verdict::{Planned, Presence, Verdict};
 
 use crate::nix::{PathInfo, StoreDir, StorePath};

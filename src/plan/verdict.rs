@@ -56,7 +56,7 @@ pub(super) fn of_path(dir: &StoreDir, info: &PathInfo, policy: &Policy, presence
     } else if let Some(key) = policy.upstream_key(dir, info) {
         Verdict::SignedUpstream { key }
     } else if let Some(pattern) = policy.excluded_by(&info.path) {
-        Verdict::Ignored { why: format!("excluded by the pattern {:?}", pattern.as_str()) }
+        Verdict::Ignored { why: format!("excluded by the pattern {:?}", pattern.to_string()) }
     } else {
         Verdict::Upload
     }

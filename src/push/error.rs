@@ -2,7 +2,7 @@
 
 use crate::bucket::BucketError;
 use crate::nar::PackError;
-use crate::nix::{Sha256, StoreDir, StorePath};
+use crate::nix::{Sha256, StoreDir};
 use crate::record::RecordError;
 use crate::remedy::Remedy;
 use crate::store::StoreError;

@@ -53,7 +53,7 @@ pub(super) fn by_batches<S: Store + ?Sized>(store: &S, roots: &[StorePath]) -> R
 }
 
 /// Depth first, a path after its references; a path met again while it is still open closes a circle.
-fn references_first(infos: Vec<PathInfo>) -> Result<Vec<PathInfo>, StoreError> {
+pub fn references_first(infos: Vec<PathInfo>) -> Result<Vec<PathInfo>, StoreError> {
     #[derive(Clone, Copy, PartialEq)]
     enum Mark {
         New,

@@ -18,7 +18,7 @@ mod row;
 mod temp_roots;
 mod wire;
 
-pub use closure::{Closure, closure};
+pub use closure::{Closure, closure, references_first};
 pub use error::StoreError;
 pub use local_store::open;
 pub use location::{Location, Settings};

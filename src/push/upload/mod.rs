@@ -113,8 +113,8 @@ impl Uploader {
     pub async fn upload(&self, info: &PathInfo, root: PathBuf, workers: u32) -> Result<Uploaded, PathError> {
         let packing = Packing { workers, ..self.packing };
         let id = Ulid::from_datetime(self.clock.wall());
-        let key = Key::fresh_nar(&info.nar_hash, id, packing.compression);
-        let url = NarUrl::of_key(key.as_str());
+        let url = NarUrl::fresh(&info.nar_hash, id, packing.compression);
+        let key = Key::nar(&url);
 
         let slot = self.encoders.clone().acquire_owned().await.map_err(|_| PathError::Interrupted)?;
         if self.interrupt.is_raised() {
@@ -235,7 +235,7 @@ fn encode(
     report: &dyn Report,
 ) -> Result<Encoded, PathError> {
     let progress = |nar_bytes| report.event(Event::Progress { path: &info.path, nar_bytes });
-    let (packed, sink) = nar::pack(&root, packing, sink, &progress).map_err(PathError::Read)?;
+    let (packed, sink) = nar::pack_with_progress(&root, packing, sink, &progress).map_err(PathError::Read)?;
     if packed.nar_hash != info.nar_hash {
         return Err(PathError::Changed { registered: info.nar_hash, found: packed.nar_hash });
     }
