@@ -73,8 +73,8 @@ impl Daemon {
     pub fn all_valid_paths(&self) -> Result<Vec<StorePath>, StoreError> {
         self.converse("asking for all valid paths", |conversation| {
             let input = conversation.ask(&request(QUERY_ALL_VALID_PATHS, None), ALL_PATHS_ANSWER)?;
-            let texts = input.list(|input| Ok(input.string().map(|text| self.dir.parse_path(&text))?))?;
-            texts.into_iter().collect::<Result<_, _>>().map_err(|error| Trouble::Nonsense(error.to_string()))
+            let paths = input.list(|input| input.string().map(|text| self.dir.parse_path(&text)))?;
+            paths.into_iter().collect::<Result<_, _>>().map_err(|error| Trouble::Nonsense(error.to_string()))
         })
     }
 
