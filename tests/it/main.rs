@@ -4,3 +4,4 @@ mod layers;
 mod support;
 
 mod store;
+mod store_daemon;
