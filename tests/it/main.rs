@@ -1,1 +1,9 @@
+//! Component tests: whole behaviour through the library, on fixtures that the tests make themselves.
 
+mod layers;
+mod support;
+
+mod cli;
+mod config;
+mod store;
+mod store_daemon;

@@ -1,0 +1,19 @@
+//! The real programs around loft, and an oracle that shares no code with it.
+
+pub mod audit;
+pub mod corpus;
+pub mod garage;
+pub mod local_store;
+pub mod nix;
+pub mod process;
+pub mod s3;
+pub mod seaweed;
+pub mod server;
+
+use std::path::PathBuf;
+
+/// Where programs and corpora that are dear to make are kept from one run to the next.
+pub fn user_cache() -> PathBuf {
+    let base = std::env::var_os("XDG_CACHE_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
+    base.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache")).join("loft")
+}

@@ -1,0 +1,125 @@
+//! A bucket seen by a client that is not loft: `curl`, which signs by itself.
+
+use super::process::{end_of, stdout_of};
+use std::io::Write;
+use std::process::Command;
+
+/// One bucket of a server on loopback, and the key that may do everything with it.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    /// `http://127.0.0.1:PORT`
+    pub endpoint: String,
+    pub region: String,
+    pub name: String,
+    pub access_key: String,
+    pub secret_key: String,
+}
+
+impl Bucket {
+    /// The URL that loft and Nix take.
+    pub fn url(&self) -> String {
+        format!("s3://{}?endpoint={}&region={}", self.name, self.endpoint, self.region)
+    }
+
+    /// The variables that carry the key.
+    pub fn environment(&self) -> [(&'static str, &str); 2] {
+        [("AWS_ACCESS_KEY_ID", &self.access_key), ("AWS_SECRET_ACCESS_KEY", &self.secret_key)]
+    }
+
+    /// Makes the bucket, or says that the server is not ready to: some listen before they can store.
+    pub fn can_be_made(&self) -> bool {
+        let probe = format!("/{}", "ready-for-tests");
+        let made = end_of(self.curl("").args(["-X", "PUT"])).code == Some(0);
+        made && end_of(self.curl(&probe).args(["--fail", "-X", "PUT", "-d", "yes"])).code == Some(0)
+            && end_of(self.curl(&probe).args(["--fail", "-X", "DELETE"])).code == Some(0)
+    }
+
+    /// Every key, in the server's order.
+    pub fn keys(&self) -> Vec<String> {
+        let mut keys = Vec::new();
+        let mut after = String::new();
+        loop {
+            // curl signs the query as it stands: names sorted, values encoded.
+            let query = match after.as_str() {
+                "" => "?list-type=2&max-keys=1000".to_owned(),
+                last => format!("?list-type=2&max-keys=1000&start-after={}", encode(last)),
+            };
+            let page = stdout_of(self.curl(&query).arg("--fail"));
+            let (found, truncated) = read_listing(&page);
+            assert!(!truncated || !found.is_empty(), "a truncated listing without keys: {page}");
+            keys.extend(found);
+            match keys.last() {
+                Some(last) if truncated => after.clone_from(last),
+                _ => return keys,
+            }
+        }
+    }
+
+    /// An object's bytes, or nothing when the server says that there is none.
+    pub fn get(&self, key: &str) -> Option<Vec<u8>> {
+        let mut request = self.curl(&format!("/{}", encode_path(key)));
+        let output = request.args(["-w", "%{stderr}%{http_code}"]).output().expect("curl starts");
+        match String::from_utf8_lossy(&output.stderr).trim() {
+            "200" => Some(output.stdout),
+            "404" => None,
+            other => panic!("GET {key} answered {other}"),
+        }
+    }
+
+    pub fn put(&self, key: &str, bytes: &[u8]) {
+        let mut file = tempfile::NamedTempFile::new().expect("temporary file");
+        file.write_all(bytes).expect("temporary file");
+        stdout_of(self.curl(&format!("/{}", encode_path(key))).arg("--fail").arg("-T").arg(file.path()));
+    }
+
+    pub fn delete(&self, key: &str) {
+        stdout_of(self.curl(&format!("/{}", encode_path(key))).args(["--fail", "-X", "DELETE"]));
+    }
+
+    /// How many multipart uploads are open.
+    pub fn open_uploads(&self) -> usize {
+        stdout_of(self.curl("?uploads=").arg("--fail")).matches("<UploadId>").count()
+    }
+
+    /// Whether the server answers requests under this key by now.
+    pub fn answers(&self) -> bool {
+        end_of(self.curl("?list-type=2&max-keys=1").arg("--fail")).code == Some(0)
+    }
+
+    fn curl(&self, rest: &str) -> Command {
+        let mut command = Command::new("curl");
+        command
+            .args(["--silent", "--globoff", "--noproxy", "*", "--max-time", "120"])
+            .args(["--aws-sigv4", &format!("aws:amz:{}:s3", self.region)])
+            .args(["--user", &format!("{}:{}", self.access_key, self.secret_key)])
+            .args(["-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD"])
+            .arg(format!("{}/{}{rest}", self.endpoint, self.name));
+        command
+    }
+}
+
+/// The keys on a page of ListObjectsV2, and whether more follow.
+fn read_listing(page: &str) -> (Vec<String>, bool) {
+    let keys = page.split("<Key>").skip(1).filter_map(|rest| rest.split_once("</Key>")).map(|(key, _)| unescape(key));
+    (keys.collect(), page.contains("<IsTruncated>true</IsTruncated>"))
+}
+
+fn unescape(text: &str) -> String {
+    let named = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&#34;", "\"");
+    named.replace("&apos;", "'").replace("&#39;", "'").replace("&amp;", "&")
+}
+
+fn encode(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
+            other => encoded.push_str(&format!("%{other:02X}")),
+        }
+    }
+    encoded
+}
+
+fn encode_path(key: &str) -> String {
+    key.split('/').map(encode).collect::<Vec<_>>().join("/")
+}
