@@ -4,5 +4,6 @@
 //! provide; `./test --full` puts those in place and runs all of them, `./test` those that need Nix alone.
 //! Once asked for, a test never skips: what is missing fails it, with the way to get it.
 
+mod bucket;
 mod harness;
 mod support;

@@ -5,3 +5,6 @@
 
 pub mod fake_daemon;
 pub mod fixture_store;
+pub mod memory;
+pub mod s3_server;
+pub mod time;
