@@ -164,10 +164,17 @@ impl<B: Bucket> Bucket for Retrying<B> {
     async fn delete(&self, key: &Key) -> Result<(), BucketError> {
         self.run(|| self.inner.delete(key)).await
     }
-    /// All tries share one deadline, by the clock that counts suspend.
+    /// All tries share one deadline, by the clock that counts suspend; none is made after it.
     async fn delete_before(&self, key: &Key, within: Duration) -> Result<(), BucketError> {
-        let deadline = self.clock.boot() + within;
-        self.run(|| self.inner.delete_before(key, deadline.saturating_sub(self.clock.boot()))).await
+        let deadline = self.clock.boot().saturating_add(within);
+        self.run(|| async move {
+            let left = deadline.saturating_sub(self.clock.boot());
+            if left.is_zero() {
+                return Err(BucketError::new("delete", key.as_str(), self.describe(), Cause::Expired));
+            }
+            self.inner.delete_before(key, left).await
+        })
+        .await
     }
     async fn copy(&self, from: &Key, to: &Key, headers: Headers) -> Result<bool, BucketError> {
         self.run(|| self.inner.copy(from, to, headers)).await

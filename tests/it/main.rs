@@ -5,6 +5,9 @@ mod support;
 
 mod bucket_contract;
 mod bucket_contract_runs;
+mod bucket_directory;
+mod bucket_retry;
+mod bucket_s3;
 mod cli;
 mod config;
 mod store;

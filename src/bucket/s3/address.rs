@@ -144,7 +144,7 @@ fn encode(text: &str, keep_slashes: bool) -> String {
     encoded
 }
 
-fn encode_query(pairs: &[(&str, &str)]) -> String {
+pub(super) fn encode_query(pairs: &[(&str, &str)]) -> String {
     let mut query = String::new();
     for (name, value) in pairs {
         query.push(if query.is_empty() { '?' } else { '&' });

@@ -95,6 +95,8 @@ impl Answer {
             (401 | 403, _) => Cause::Denied { hint: hint(code, body.is_some() || self.body.is_empty()), refusal },
             (407, _) => Cause::Setting("The HTTP proxy wants a user name and a password".to_owned()),
             (200..=299, "") => Cause::Garbled(self.excerpt()),
+            // Every S3 server says which of bucket, key and upload is missing; only a HEAD cannot.
+            (404, "") => Cause::NotS3(format!("404, {}", self.excerpt())),
             (_, "") if !self.body.is_empty() => Cause::NotS3(format!("{status}, {}", self.excerpt())),
             _ => Cause::Refused(refusal),
         }

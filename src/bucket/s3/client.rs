@@ -8,6 +8,7 @@
 use super::address::Address;
 use super::answer::{Answer, ERROR_LIMIT};
 use super::credentials::Credentials;
+use super::presign::presign;
 use crate::bucket::error::Cause;
 use crate::bucket::{Body, ExtraHeaders, RequestKind, Requests, http as transport};
 use crate::clock::Clock;
@@ -33,6 +34,7 @@ pub(super) struct Client {
     pub address: Address,
     pub http: reqwest::Client,
     pub signer: RequestSigner,
+    pub region: String,
     pub credentials: Credentials,
     pub extra_headers: ExtraHeaders,
     pub requests: Arc<Requests>,
@@ -46,7 +48,6 @@ pub(super) struct Client {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Heard {
     pub date: SystemTime,
-    pub wall: SystemTime,
     pub boot: Duration,
 }
 
@@ -61,7 +62,7 @@ pub(super) struct Request {
     pub limit: u64,
     /// For requests that the server needs long for.
     pub patience: Duration,
-    /// Signed in the URL, worthless after that many seconds.
+    /// Signed in the URL, worthless after this time by the server's clock.
     pub expires_in: Option<Duration>,
 }
 
@@ -83,8 +84,12 @@ impl Request {
 impl Client {
     /// Sends it once. `Ok` is any answer, of whatever status, whose body arrived whole.
     pub async fn send(&self, request: Request) -> Result<Answer, Cause> {
-        let Request { kind, method, url, headers, body, limit, patience, expires_in } = request;
+        let Request { kind, method, mut url, headers, body, limit, patience, expires_in } = request;
         let is_head = method == Method::HEAD;
+        let credential = self.credentials.get().await.map_err(Cause::Credentials)?;
+        if let Some(lifetime) = expires_in {
+            url = presign(&method, &url, &credential, &self.region, self.server_time(), lifetime)?;
+        }
         let mut builder = http::Request::builder().method(method).uri(url);
         for (name, value) in headers {
             builder = builder.header(name, value);
@@ -93,12 +98,11 @@ impl Client {
         let (mut parts, ()) = builder.body(()).map_err(unusable)?.into_parts();
         if expires_in.is_none() {
             parts.headers.insert("x-amz-content-sha256", self.payload_hash(&body).await?);
+            self.signer
+                .sign_request(&reqsign_core::Context::new(), &mut parts, Some(credential.as_ref()), None)
+                .await
+                .map_err(|error| Cause::Setting(format!("A request cannot be signed: {error}")))?;
         }
-        let credential = self.credentials.get().await.map_err(Cause::Credentials)?;
-        self.signer
-            .sign_request(&reqsign_core::Context::new(), &mut parts, Some(credential.as_ref()), expires_in)
-            .await
-            .map_err(|error| Cause::Setting(format!("A request cannot be signed: {error}")))?;
         parts.headers.extend(self.extra_headers.iter().map(|(name, value)| (name.clone(), value.clone())));
 
         self.requests.add(kind);
@@ -140,11 +144,19 @@ impl Client {
 
     fn note(&self, answer: &Answer) {
         if let Some(date) = answer.date(header::DATE) {
-            let heard = Heard { date, wall: self.clock.wall(), boot: self.clock.boot() };
+            let heard = Heard { date, boot: self.clock.boot() };
             *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(heard);
         }
         if answer.status.is_success() {
             self.has_seen_bucket.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The server's clock as far as we know it; ours before it has ever answered.
+    fn server_time(&self) -> SystemTime {
+        match self.heard() {
+            Some(heard) => heard.date + self.clock.boot().saturating_sub(heard.boot),
+            None => self.clock.wall(),
         }
     }
 

@@ -15,6 +15,7 @@ mod client;
 mod credentials;
 mod listing;
 mod multipart;
+mod presign;
 mod xml;
 
 pub use credentials::CredentialsError;
@@ -40,6 +41,9 @@ use tokio::sync::OnceCell;
 
 /// An answer older than this is not taken for the server's clock; a new request is cheap.
 const FRESH: Duration = Duration::from_secs(60);
+
+/// SigV4 allows no more.
+const LONGEST_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// See the module's head.
 pub struct S3 {
@@ -71,6 +75,7 @@ impl S3 {
             signer: RequestSigner::new("s3", region).with_standard_session_token(),
             credentials: Credentials::new(settings, env, trust),
             extra_headers: settings.extra_headers.clone(),
+            region: region.to_owned(),
             requests,
             clock,
             heard: Default::default(),
@@ -136,6 +141,11 @@ impl S3 {
                 Ok(None)
             }
             StatusCode::FORBIDDEN => Err(self.denied(answer.cause()).await),
+            // A wrong region, an expired token: the same question by GET has a body that says so.
+            StatusCode::BAD_REQUEST => match self.probe().await {
+                Err(cause) => Err(cause),
+                Ok(()) => Err(answer.cause()),
+            },
             _ => Err(answer.cause()),
         }
     }
@@ -189,25 +199,17 @@ impl S3 {
         }
     }
 
-    /// The expiry is signed with our clock and judged by the server's, so their difference is taken out.
+    /// The server itself refuses what arrives too late. `Date` is cut to seconds, which makes the time rather too short.
     async fn delete_before(&self, key: &Key, within: Duration) -> Result<(), Cause> {
         let began = self.client.clock.boot();
-        let mut seconds = i64::try_from(within.as_secs()).unwrap_or(i64::MAX);
-        if let Some(heard) = self.client.heard() {
-            // `Date` is cut to seconds and took a while to arrive: the lead is rather too large, the time rather too short.
-            let lead = match heard.wall.duration_since(heard.date) {
-                Ok(lead) => i64::try_from(lead.as_secs() + 1).unwrap_or(i64::MAX),
-                Err(behind) => -i64::try_from(behind.duration().as_secs()).unwrap_or(i64::MAX),
-            };
-            seconds = seconds.saturating_sub(lead);
+        let lifetime = Duration::from_secs(within.as_secs()).min(LONGEST_EXPIRY);
+        if lifetime.is_zero() {
+            return Err(Cause::Expired);
         }
-        // A week is the most that SigV4 allows.
-        let expires_in = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(|s| s.min(604_800));
-        let Some(expires_in) = expires_in.map(Duration::from_secs) else { return Err(Cause::Expired) };
-        match self.delete(key, Some(expires_in)).await {
+        match self.delete(key, Some(lifetime)).await {
             // Servers word it differently (AWS 403, Garage 400); the time tells.
             Err(Cause::Denied { .. } | Cause::Refused(_))
-                if self.client.clock.boot().saturating_sub(began) >= expires_in =>
+                if self.client.clock.boot().saturating_sub(began) >= lifetime =>
             {
                 Err(Cause::Expired)
             }

@@ -8,3 +8,4 @@ pub mod fixture_store;
 pub mod memory;
 pub mod s3_server;
 pub mod time;
+pub mod wire_faults;
