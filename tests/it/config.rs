@@ -321,6 +321,35 @@ fn flags_are_checked_like_the_file() {
 }
 
 #[test]
+fn a_url_may_say_how_to_write() {
+    let setup = Setup::new("[loft]\ncompression_level = 19\nsigning_key_path = \"/k\"\nsigning_key_name = \"n\"\n");
+    let setup = setup.flags(to("s3://b?compression=xz&secret-key=/url/key&write-nar-listing=true&priority=10"));
+    let loaded = setup.load().unwrap();
+    let settings = &loaded.settings;
+    assert_eq!((settings.packing.compression, settings.packing.level), (Compression::Xz, None));
+    assert!(settings.push.nar_listings);
+    assert_eq!(settings.signing.files.len(), 1);
+    assert_eq!(settings.signing.files[0].path, PathBuf::from("/url/key"));
+    assert_eq!(settings.signing.files[0].name, None);
+    assert_eq!(setup.shown("loft.compression"), ("xz".into(), "--to".into()));
+}
+
+/// Of a URL that is refused nothing is repeated that might be a password.
+#[test]
+fn a_refused_url_keeps_its_password() {
+    for url in [
+        "https://u:pa55word@h/b",
+        "s3://u:pa55word@b",
+        "s3://b?endpoint=http://u:pa55word@h",
+        "s3:u:pa55word@b",
+        "s3://b?endpoint=http://h&nonsense=u:pa55word@h",
+    ] {
+        let error = Setup::new("").flags(to(url)).load().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("pa55word"), "{url}: {error}");
+    }
+}
+
+#[test]
 fn a_directory_is_a_cache() {
     let setup = Setup::new("[s3]\nbucket = \"b\"\n").flags(to("file:///srv/cache"));
     let loaded = setup.load().unwrap();
