@@ -55,6 +55,11 @@ impl Key {
         Self(format!("loft/v1/pin/{name}/{id}"))
     }
 
+    /// A key that nobody ever writes: what an absent object looks like to these credentials.
+    pub fn never_written() -> Self {
+        Self("loft/v1/absent".to_owned())
+    }
+
     /// A key as a listing or a test spells it.
     pub fn listed(text: impl Into<String>) -> Self {
         Self(text.into())
