@@ -52,7 +52,7 @@ pub trait Store: Send + Sync {
     /// `roots` and all that they refer to, directly or not, each once, in no order that callers may
     /// rely on. A root or reference that is not valid is an error that names it and its referrer.
     ///
-    /// Most callers want [`closure`], which puts them in order.
+    /// Most callers want [`closure()`], which puts them in order.
     fn reachable(&self, roots: &[StorePath]) -> Result<Vec<PathInfo>, StoreError> {
         closure::by_batches(self, roots)
     }
