@@ -5,4 +5,5 @@
 //! Once asked for, a test never skips: what is missing fails it, with the way to get it.
 
 mod harness;
+mod store;
 mod support;
