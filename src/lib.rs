@@ -6,6 +6,7 @@
 // 1 words
 pub mod clock;
 pub mod nix;
+pub mod record;
 pub mod remedy;
 pub mod report;
 

@@ -60,6 +60,8 @@ pub struct Counts {
     pub ignored: u64,
     /// Not valid in the store (any more).
     pub invalid: u64,
+    /// Cannot land: a reference is nowhere to be had.
+    pub dangling: u64,
     /// NAR bytes of the paths to upload, where known.
     pub upload_nar_size: u64,
 }

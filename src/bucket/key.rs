@@ -1,6 +1,7 @@
-//! Every key that loft writes or reads, spelled here and nowhere else.
+//! Every key that loft writes or reads, spelled here and nowhere else; but for NARs, whose keys are
+//! their URLs (`nix::NarUrl`).
 
-use crate::nix::{Compression, NarUrl, PathHash, Sha256};
+use crate::nix::{NarUrl, PathHash};
 use std::fmt;
 use ulid::Ulid;
 
@@ -33,11 +34,6 @@ impl Key {
         Self(format!("{hash}.narinfo"))
     }
 
-    /// A key for a NAR that is about to be uploaded. The ULID makes it unique: a key is never written twice.
-    pub fn fresh_nar(nar_hash: &Sha256, id: Ulid, compression: Compression) -> Self {
-        Self(format!("nar/{}-{}{}", nar_hash.to_nix32(), id.to_string().to_lowercase(), compression.suffix()))
-    }
-
     /// The object that a narinfo's `URL` names.
     pub fn nar(url: &NarUrl) -> Self {
         Self(url.as_str().to_owned())
@@ -68,6 +64,14 @@ impl Key {
         &self.0
     }
 
+    /// Where a listing of narinfos goes on after this key: past the folder that it stands in, since
+    /// folders hold NARs and records alone and stand among the narinfos in key order.
+    pub fn past_folder(&self) -> Option<Self> {
+        let (folder, _) = self.0.split_once('/')?;
+        // `0` is the character after the slash.
+        Some(Self(format!("{folder}0")))
+    }
+
     pub fn kind(&self) -> Kind {
         let text = self.0.as_str();
         if let Some(hash) = text.strip_suffix(".narinfo").and_then(PathHash::parse) {
@@ -96,9 +100,9 @@ impl Prefix {
         Self("nar/".to_owned())
     }
 
-    /// The store paths whose hash part starts with `digit`: 32 shards list in parallel.
-    pub fn nar_infos(digit: char) -> Self {
-        Self(digit.to_string())
+    /// The store paths by the first character of their hash part: 32 listings side by side.
+    pub fn nar_info_shards() -> impl Iterator<Item = Self> {
+        crate::nix::base32::digits().map(|digit| Self(digit.to_string()))
     }
 
     pub fn as_str(&self) -> &str {

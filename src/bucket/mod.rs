@@ -1,8 +1,13 @@
 //! Object storage: the few operations that loft needs, with one meaning on every back end.
 
+mod headers;
 mod key;
+mod object_headers;
+mod settings;
 
+pub use headers::{ExtraHeaders, HeaderError};
 pub use key::{Key, Kind, Prefix};
+pub use settings::{AddressingStyle, DEFAULT_REGION, S3Settings, Secret, Target};
 
 use crate::remedy::Remedy;
 use async_trait::async_trait;

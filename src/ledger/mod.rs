@@ -1,10 +1,21 @@
 //! Local memory of what a bucket holds: saves requests, never decides correctness.
 //!
-//! It may be deleted at any time. A ledger that is corrupt, read-only or locked is "knows nothing".
+//! It may be deleted at any time. A ledger that is corrupt, read-only or locked is "knows nothing":
+//! no call but `clear` fails, and none ever says "present" because something went wrong. Rows carry a
+//! checksum, so that a flipped bit cannot make a row fresh again or move it to another bucket.
+//! Several processes may use one file at once (a service, a post-build hook, a push).
 
-use crate::nix::PathHash;
+mod file;
+mod rows;
+mod trouble;
+
+pub use trouble::{LedgerCause, LedgerError};
+
+use crate::nix::{PathHash, Sha256};
+use rusqlite::Connection;
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// Rows older than this are asked for again.
@@ -18,59 +29,159 @@ pub struct BucketIdentity {
     pub generation: String,
 }
 
-pub struct Ledger {}
+pub struct Ledger {
+    state: Mutex<State>,
+}
+
+struct State {
+    /// For messages.
+    file: PathBuf,
+    /// `None` when nothing can be known.
+    connection: Option<Connection>,
+    trouble: Option<String>,
+    /// Old rows are removed once for each time the ledger is opened: it costs a scan.
+    swept: bool,
+}
 
 impl Ledger {
-    /// Never fails: what is wrong is told by `trouble`, and the ledger then knows nothing and keeps nothing.
-    pub fn open(_file: &Path) -> Self {
-        todo!()
+    /// Never fails: what is wrong is told by `trouble`. Makes missing parent directories; the file is the
+    /// user's own (0600). A file that is damaged is moved aside to `<file>.corrupt`; one that is some other
+    /// program's database is left alone, and the ledger goes beside it, to `<file>.loft`.
+    pub fn open(file: &Path) -> Self {
+        let opened = file::open(file);
+        Self {
+            state: Mutex::new(State {
+                file: opened.file,
+                connection: opened.connection,
+                trouble: opened.trouble,
+                swept: false,
+            }),
+        }
     }
+
     /// A ledger that lives in memory alone.
     pub fn in_memory() -> Self {
-        todo!()
+        let (connection, trouble) = match file::in_memory() {
+            Ok(connection) => (Some(connection), None),
+            Err(error) => (None, Some(format!("There is no ledger in memory: {error}"))),
+        };
+        Self { state: Mutex::new(State { file: PathBuf::from(":memory:"), connection, trouble, swept: true }) }
     }
-    /// Why the ledger does not remember, if so: one sentence naming the file.
+
+    /// What was or is wrong with the ledger, if anything: one sentence naming the file and what to do. Ask again
+    /// at the end: trouble may come with any call.
     pub fn trouble(&self) -> Option<String> {
-        todo!()
+        self.lock().trouble.clone()
     }
-    /// Which of `hashes` are in the bucket, as seen less than `MAX_AGE` before `now`.
-    pub fn known(&self, _bucket: &BucketIdentity, _hashes: &[PathHash], _now: SystemTime) -> HashSet<PathHash> {
-        todo!()
+
+    /// Which of `hashes` are in the bucket, as seen less than `MAX_AGE` before `now`. Rows from the future (the
+    /// clock was set back) do not count.
+    pub fn known(&self, bucket: &BucketIdentity, hashes: &[PathHash], now: SystemTime) -> HashSet<PathHash> {
+        self.lock().read(|connection| rows::known(connection, bucket, hashes, now)).unwrap_or_default()
     }
+
     /// Remembers that the narinfos of `hashes` were seen in the bucket at `now` (published, headed or listed).
-    pub fn remember(&self, _bucket: &BucketIdentity, _hashes: &[PathHash], _now: SystemTime) {
-        todo!()
+    pub fn remember(&self, bucket: &BucketIdentity, hashes: &[PathHash], now: SystemTime) {
+        let mut state = self.lock();
+        let sweep = !std::mem::replace(&mut state.swept, true);
+        state.write(|transaction| {
+            if sweep {
+                rows::forget_old(transaction, now)?;
+            }
+            rows::remember(transaction, bucket, hashes, now)
+        });
     }
+
     /// Forgets rows that turned out wrong.
-    pub fn forget(&self, _bucket: &BucketIdentity, _hashes: &[PathHash]) {
-        todo!()
+    pub fn forget(&self, bucket: &BucketIdentity, hashes: &[PathHash]) {
+        self.lock().write(|transaction| rows::forget(transaction, bucket, hashes));
     }
+
     /// Number of narinfos that the last full listing of the bucket showed (for choosing HEADs or a listing).
-    pub fn bucket_size(&self, _bucket: &BucketIdentity) -> Option<u64> {
-        todo!()
+    pub fn bucket_size(&self, bucket: &BucketIdentity) -> Option<u64> {
+        self.lock().read(|connection| rows::bucket_size(connection, bucket)).flatten()
     }
+
     /// Replaces all rows of the bucket by a full listing's.
-    pub fn replace(&self, _bucket: &BucketIdentity, _hashes: &[PathHash], _now: SystemTime) {
-        todo!()
+    pub fn replace(&self, bucket: &BucketIdentity, hashes: &[PathHash], now: SystemTime) {
+        self.lock().write(|transaction| rows::replace(transaction, bucket, hashes, now));
     }
+
+    /// Remembers that a push record for this set of roots (by a digest of them) was written at `time`.
+    pub fn remember_push(&self, bucket: &BucketIdentity, roots: &Sha256, time: SystemTime) {
+        self.lock().write(|transaction| rows::remember_push(transaction, bucket, roots, time));
+    }
+
+    /// When the push record for this set of roots was last written; later than now where the clock was set back.
+    pub fn last_push(&self, bucket: &BucketIdentity, roots: &Sha256) -> Option<SystemTime> {
+        self.lock().read(|connection| rows::last_push(connection, bucket, roots)).flatten()
+    }
+
     /// Empties the file; this one can fail, since the user asked for it.
     pub fn clear(&self) -> Result<(), LedgerError> {
-        todo!()
+        let mut state = self.lock();
+        let file = state.file.display().to_string();
+        let failed = |cause| LedgerError { doing: "empty", file: file.clone(), cause };
+        let Some(connection) = state.connection.as_mut() else {
+            return Err(failed(LedgerCause::Unusable(state.trouble.clone().unwrap_or_default())));
+        };
+        file::write(connection, rows::clear).map_err(|error| failed(LedgerCause::Database(error)))?;
+        // Gives the space back; that others are reading is no failure.
+        let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); VACUUM;");
+        Ok(())
     }
+
     /// Number of rows, over all buckets.
     pub fn len(&self) -> u64 {
-        todo!()
+        self.lock().read(rows::count).unwrap_or_default()
     }
+
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// A panic in another thread leaves at worst a transaction that was rolled back.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("Could not {doing} the ledger {file}")]
-pub struct LedgerError {
-    pub doing: &'static str,
-    pub file: String,
-    #[source]
-    pub cause: rusqlite::Error,
+impl State {
+    fn read<T>(&mut self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Option<T> {
+        // One read transaction: a lock for each of thousands of look-ups costs more than they do.
+        let result = self.connection.as_mut().map(|connection| {
+            let transaction = connection.transaction()?;
+            query(&transaction)
+        })?;
+        result.map_err(|error| self.note(&error)).ok()
+    }
+
+    fn write(&mut self, change: impl FnOnce(&Connection) -> rusqlite::Result<()>) {
+        if let Some(Err(error)) = self.connection.as_mut().map(|connection| file::write(connection, change)) {
+            self.note(&error);
+        }
+    }
+
+    /// Keeps the first trouble, which tends to be the cause of the others.
+    fn note(&mut self, error: &rusqlite::Error) {
+        let kind = trouble::Kind::of(error);
+        let mut told = kind.sentence(&self.file, error);
+        match kind {
+            trouble::Kind::Damaged => {
+                self.connection = None;
+                told = file::move_aside(&self.file, "the next run starts with an empty one");
+            }
+            // Whoever waited once in vain should not wait again for each batch.
+            trouble::Kind::Locked => {
+                if let Some(connection) = &self.connection {
+                    let _ = connection.busy_timeout(Duration::from_millis(50));
+                }
+            }
+            trouble::Kind::Full | trouble::Kind::Other => {}
+        }
+        self.trouble.get_or_insert(told);
+    }
 }
+
+#[cfg(test)]
+mod tests;

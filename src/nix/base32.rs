@@ -10,6 +10,11 @@ pub fn is_digit(byte: u8) -> bool {
     ALPHABET.contains(&byte)
 }
 
+/// The 32 digits, in order.
+pub fn digits() -> impl Iterator<Item = char> {
+    ALPHABET.iter().map(|digit| char::from(*digit))
+}
+
 /// Number of characters that `bytes` bytes take.
 pub const fn encoded_len(bytes: usize) -> usize {
     (bytes * 8).div_ceil(5)

@@ -1,11 +1,14 @@
-//! Fingerprints, signatures and the keys that make and check them.
+//! Fingerprints, and the signatures over them.
+//!
+//! A fingerprint covers what a client must be able to trust: the path, its NAR's hash and size and its references.
+//! Deriver, content address, URL and the stored file's hash are not covered.
 
-use super::{PathInfo, Sha256, StoreDir, StorePath};
+use super::excerpt::excerpt;
+use super::{KeyName, PathInfo, Sha256, StoreDir, StorePath};
+use data_encoding::BASE64;
+use std::borrow::Cow;
+use std::fmt;
 use std::num::NonZeroU64;
-
-/// The name part of a key, for example `cache.nixos.org-1`: not empty, no `:`, no white space.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct KeyName(String);
 
 /// One `Sig` of a path: `name:base64(64 bytes)`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,123 +21,145 @@ pub struct Signature {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprint(String);
 
-/// A signing key. `Debug` prints the name alone; the key is wiped from memory when dropped.
-pub struct SecretKey {
-    name: KeyName,
-}
-
-/// What clients put into `trusted-public-keys`: `name:base64(32 bytes)`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublicKey {
-    name: KeyName,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
-    #[error("todo")]
-    Todo,
-}
-
+/// Why a text is not a signature; holds the text, cut where it is long.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    #[error("todo")]
-    Todo,
-}
-
-impl KeyName {
-    pub fn parse(_text: &str) -> Result<Self, KeyError> {
-        todo!()
-    }
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Display for KeyName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
+    #[error("Signature {0:?} has no colon after the key's name")]
+    NoColon(String),
+    #[error("Signature {0:?} does not start with the name of a key")]
+    Name(String),
+    #[error("Signature {0:?} is not 64 bytes of base64 after the colon")]
+    Bytes(String),
 }
 
 impl Signature {
-    /// Reads `name:base64`, split at the first `:`.
-    pub fn parse(_text: &str) -> Result<Self, SignatureError> {
-        todo!()
+    pub(super) fn new(key: KeyName, bytes: [u8; 64]) -> Self {
+        Self { key, bytes }
     }
+
+    /// Reads `name:base64`, split at the first `:`.
+    pub fn parse(text: &str) -> Result<Self, SignatureError> {
+        let (name, base64) = text.split_once(':').ok_or_else(|| SignatureError::NoColon(excerpt(text)))?;
+        let key = KeyName::parse(name).map_err(|_| SignatureError::Name(excerpt(text)))?;
+        let bytes = BASE64.decode(base64.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
+        Ok(Self { key, bytes: bytes.ok_or_else(|| SignatureError::Bytes(excerpt(text)))? })
+    }
+
     pub fn key(&self) -> &KeyName {
         &self.key
     }
+
+    pub(super) fn bytes(&self) -> &[u8; 64] {
+        &self.bytes
+    }
 }
 
-impl std::fmt::Display for Signature {
-    fn fmt(&self, _f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        todo!()
+impl fmt::Display for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.key, BASE64.encode(&self.bytes))
     }
 }
 
 impl Fingerprint {
-    /// `1;<path>;<NarHash>;<NarSize>;<references, full paths, sorted>`.
-    pub fn new(
-        _dir: &StoreDir,
-        _path: &StorePath,
-        _hash: &Sha256,
-        _size: NonZeroU64,
-        _references: &[StorePath],
-    ) -> Self {
-        todo!()
+    /// `1;<path>;<NarHash>;<NarSize>;<references, full paths, sorted>`; ends in `;` where there are no references.
+    pub fn new(dir: &StoreDir, path: &StorePath, hash: &Sha256, size: NonZeroU64, references: &[StorePath]) -> Self {
+        let mut text = format!("1;{};{hash};{size};", dir.join(path));
+        for (index, reference) in sorted(references).iter().enumerate() {
+            if index > 0 {
+                text.push(',');
+            }
+            text.push_str(dir.as_str());
+            text.push('/');
+            text.push_str(reference.as_str());
+        }
+        Self(text)
     }
+
     /// The fingerprint of a registration, or nothing where the store does not know the NAR's size.
-    pub fn of_info(_dir: &StoreDir, _info: &PathInfo) -> Option<Self> {
-        todo!()
+    pub fn of_info(dir: &StoreDir, info: &PathInfo) -> Option<Self> {
+        Some(Self::new(dir, &info.path, &info.nar_hash, info.nar_size?, &info.references))
     }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl SecretKey {
-    /// Makes a new key from the operating system's randomness.
-    pub fn generate(_name: KeyName) -> Result<Self, KeyError> {
-        todo!()
+/// Nix signs a sorted set; a list in another order or with repetitions would give a signature that no client accepts.
+fn sorted(references: &[StorePath]) -> Cow<'_, [StorePath]> {
+    if references.is_sorted_by(|a, b| a < b) {
+        return Cow::Borrowed(references);
     }
-    /// Reads a secret key file's text: `name:base64(seed ‖ public)`, white space around it ignored.
-    pub fn parse(_text: &str) -> Result<Self, KeyError> {
-        todo!()
-    }
-    /// The same key under another name (`signing_key_name`).
-    pub fn renamed(self, name: KeyName) -> Self {
-        Self { name }
-    }
-    pub fn name(&self) -> &KeyName {
-        &self.name
-    }
-    pub fn public(&self) -> PublicKey {
-        todo!()
-    }
-    pub fn sign(&self, _fingerprint: &Fingerprint) -> Signature {
-        todo!()
-    }
-    /// The text of a secret key file; the only way the key leaves this type.
-    pub fn to_secret_text(&self) -> zeroize::Zeroizing<String> {
-        todo!()
-    }
+    let mut references = references.to_vec();
+    references.sort_unstable();
+    references.dedup();
+    Cow::Owned(references)
 }
 
-impl PublicKey {
-    pub fn parse(_text: &str) -> Result<Self, KeyError> {
-        todo!()
-    }
-    pub fn name(&self) -> &KeyName {
-        &self.name
-    }
-    /// Whether `signature` is by this key (name and bytes) over `fingerprint`.
-    pub fn verifies(&self, _fingerprint: &Fingerprint, _signature: &Signature) -> bool {
-        todo!()
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
 
-impl std::fmt::Display for PublicKey {
-    fn fmt(&self, _f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        todo!()
+    #[test]
+    fn a_fingerprint_has_the_form_that_nix_signs() {
+        let dir = StoreDir::parse("/some/store").unwrap();
+        let path = |letter: &str| StorePath::parse(&format!("{}-{letter}", letter.repeat(32))).unwrap();
+        let hash = Sha256::of(b"");
+        let bare = Fingerprint::new(&dir, &path("a"), &hash, NonZeroU64::MIN, &[]);
+        let start = format!("1;/some/store/{}-a;sha256:{};1;", "a".repeat(32), hash.to_nix32());
+        assert_eq!(bare.as_str(), start);
+        let full = Fingerprint::new(&dir, &path("a"), &hash, NonZeroU64::MIN, &[path("c"), path("b"), path("c")]);
+        let references = format!("/some/store/{}-b,/some/store/{}-c", "b".repeat(32), "c".repeat(32));
+        assert_eq!(full.as_str(), format!("{start}{references}"));
+    }
+
+    #[test]
+    fn without_a_size_there_is_nothing_to_sign() {
+        let mut info = PathInfo {
+            path: StorePath::parse(&format!("{}-x", "0".repeat(32))).unwrap(),
+            nar_hash: Sha256::of(b""),
+            nar_size: None,
+            references: vec![],
+            deriver: None,
+            ultimate: true,
+            signatures: vec![],
+            ca: None,
+        };
+        assert_eq!(Fingerprint::of_info(&StoreDir::default(), &info), None);
+        info.nar_size = NonZeroU64::new(120);
+        assert!(Fingerprint::of_info(&StoreDir::default(), &info).unwrap().as_str().ends_with(";120;"));
+    }
+
+    #[test]
+    fn refuses_what_is_no_signature_naming_it() {
+        let base64 = BASE64.encode(&[7; 64]);
+        for text in [
+            String::new(),
+            base64.clone(),
+            format!(":{base64}"),
+            format!("a b:{base64}"),
+            "name:".into(),
+            format!("name:{base64} "),
+            format!("name: {base64}"),
+            format!("name:{}", BASE64.encode(&[7; 63])),
+            format!("name:{}", BASE64.encode(&[7; 65])),
+            format!("name:{}", base64.trim_end_matches('=')),
+            format!("name:x:{base64}"),
+        ] {
+            let error = Signature::parse(&text).unwrap_err().to_string();
+            assert!(error.contains(&format!("{text:?}")), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reads_what_it_printed(name in "[!-9;-~]{1,20}", half: [u8; 32], other: [u8; 32]) {
+            let mut bytes = [0; 64];
+            bytes[..32].copy_from_slice(&half);
+            bytes[32..].copy_from_slice(&other);
+            let signature = Signature::new(KeyName::parse(&name).unwrap(), bytes);
+            prop_assert_eq!(Signature::parse(&signature.to_string()), Ok(signature));
+        }
     }
 }

@@ -1,1 +1,318 @@
-//! (being written)
+//! Pushing: the protocol P1–P8 around a plan (docs/protocol.md says why in this order).
+//!
+//! lease → look for sweeps → look at what exists → plan → NARs → narinfos, references first → push
+//! record → look again → release.
+
+mod error;
+mod interrupt;
+mod lease;
+mod open;
+mod order;
+mod pipeline;
+mod presence;
+mod publish;
+mod reuse;
+mod trust;
+mod upload;
+
+pub use error::{PathError, PushError, chain};
+pub use interrupt::Interrupt;
+pub use presence::look_at_all;
+pub use publish::Published;
+
+use crate::bucket::{Body, Bucket, Headers, Key};
+use crate::clock::Clock;
+use crate::ledger::{BucketIdentity, Ledger};
+use crate::nar::Packing;
+use crate::nix::{PathHash, SecretKey, StorePath};
+use crate::plan::{self, Candidates, Plan, Policy, Presence, Request, Verdict};
+use crate::record::{BucketRecord, Keep, PinRecord, PushRecord, seconds};
+use crate::report::{Event, Outcome, Report, Summary};
+use crate::store::Store;
+use bytes::Bytes;
+use lease::Lease;
+use pipeline::Fates;
+use presence::Seen;
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use ulid::Ulid;
+
+/// What does the work: the two ends, and what watches it.
+#[derive(Clone)]
+pub struct Ends {
+    pub store: Arc<dyn Store>,
+    pub bucket: Arc<dyn Bucket>,
+    pub ledger: Arc<Ledger>,
+    pub clock: Arc<dyn Clock>,
+    pub report: Arc<dyn Report>,
+}
+
+/// What a user can set.
+#[derive(Clone)]
+pub struct Options {
+    pub policy: Policy,
+    /// Each signs every narinfo; none means unsigned.
+    pub keys: Arc<[SecretKey]>,
+    pub packing: Packing,
+    /// Paths that are worked on at once; encoders are bounded by the cores as well.
+    pub upload_threads: NonZeroUsize,
+    /// Bytes that all NARs in flight may hold together.
+    pub memory_limit: u64,
+    /// For a bucket that has no `nix-cache-info` yet.
+    pub priority: u32,
+    /// Caches that clients use beside this one, for the bucket's record.
+    pub upstreams: Vec<String>,
+    /// Who pushes, for people who read leases: `user@host`.
+    pub who: String,
+    pub pin: Option<String>,
+    /// Whether the ledger's word is enough where nothing has to be uploaded.
+    pub trust_ledger: bool,
+    pub dry_run: bool,
+    pub interrupt: Interrupt,
+}
+
+/// Pushes what `request` asks for. Failed paths are in the summary; an error means that nothing
+/// more was tried.
+pub async fn run(ends: &Ends, options: &Options, request: Request) -> Result<Summary, PushError> {
+    let started = ends.clock.boot();
+    // First the bucket: a wrong credential or address is told before the store is read.
+    let record = open::read_record(ends.bucket.as_ref()).await?;
+    let job = Job::gather(ends, options, request).await?;
+    let known = match &record {
+        Some(record) => trust::suffices(ends, options, record, &job).await?,
+        None => None,
+    };
+    let mut summary = match known {
+        Some(known) => settle_decided(&job.decide(ends, options, &known), ends.report.as_ref()),
+        None if options.dry_run => job.dry_run(ends, options, record).await?,
+        None => job.push(ends, options, record).await?,
+    };
+    summary.duration = ends.clock.boot().saturating_sub(started);
+    summary.interrupted = options.interrupt.is_raised();
+    ends.report.event(Event::Finished(&summary));
+    Ok(summary)
+}
+
+/// What was gathered from the store, and which of it the bucket has to be asked for.
+struct Job {
+    candidates: Candidates,
+    roots: Vec<StorePath>,
+    /// All but what comes from upstream caches.
+    wanted: HashSet<PathHash>,
+    whole_store: bool,
+}
+
+impl Job {
+    async fn gather(ends: &Ends, options: &Options, request: Request) -> Result<Self, PushError> {
+        let store = ends.store.clone();
+        let whole_store = request == Request::WholeStore;
+        let gathered = tokio::task::spawn_blocking(move || plan::gather(store.as_ref(), &request))
+            .await
+            .map_err(PushError::Task)??;
+        warn_unprotected(ends, gathered.unprotected);
+        let dir = &ends.store.location().store_dir;
+        let candidates = gathered.candidates;
+        let wanted = candidates
+            .paths
+            .iter()
+            .chain(&candidates.neighbours)
+            .filter(|info| options.policy.upstream_key(dir, info).is_none())
+            .map(|info| info.path.hash_part())
+            .collect();
+        Ok(Self { candidates, roots: gathered.roots, wanted, whole_store })
+    }
+
+    fn decide(self, ends: &Ends, options: &Options, presence: &Presence) -> Plan {
+        let plan = plan::decide(ends.store.location().store_dir.clone(), self.candidates, &options.policy, presence);
+        ends.report.event(Event::Planned(&plan.counts()));
+        plan
+    }
+
+    /// Looks and decides, but takes no lease and writes nothing.
+    async fn dry_run(self, ends: &Ends, options: &Options, record: Option<BucketRecord>) -> Result<Summary, PushError> {
+        let dir = &ends.store.location().store_dir;
+        open::ensure_cache_info(ends.bucket.as_ref(), dir, options.priority, false).await?;
+        let identity = record.as_ref().map(|record| identity(ends, record));
+        let size = identity.as_ref().and_then(|identity| ends.ledger.bucket_size(identity));
+        let seen = presence::look(ends.bucket.as_ref(), &self.wanted, size).await?;
+        let plan = self.decide(ends, options, &Presence(seen.present));
+        for planned in plan.uploads() {
+            let outcome = Outcome::WouldPush { nar_size: planned.info.nar_size.map_or(0, u64::from) };
+            ends.report.event(Event::Settled { path: &planned.info.path, outcome: &outcome });
+        }
+        Ok(settle_decided(&plan, ends.report.as_ref()))
+    }
+
+    async fn push(self, ends: &Ends, options: &Options, record: Option<BucketRecord>) -> Result<Summary, PushError> {
+        let bucket = ends.bucket.as_ref();
+        let dir = &ends.store.location().store_dir;
+        open::ensure_cache_info(bucket, dir, options.priority, true).await?;
+        let record = match record {
+            Some(record) => record,
+            None => open::write_record(bucket, ends.clock.as_ref(), options.upstreams.clone()).await?,
+        };
+        let lease = Arc::new(Lease::take(ends, options, &self.wanted).await?);
+        let result = self.push_under(&lease, ends, options, &identity(ends, &record)).await;
+        lease.release().await;
+        result
+    }
+
+    /// P3 to P7.
+    async fn push_under(
+        self,
+        lease: &Arc<Lease>,
+        ends: &Ends,
+        options: &Options,
+        identity: &BucketIdentity,
+    ) -> Result<Summary, PushError> {
+        let bucket = ends.bucket.as_ref();
+        let size = ends.ledger.bucket_size(identity);
+        let seen = presence::look(bucket, &self.wanted, size).await?;
+        let there = remember_seen(ends, identity, &seen);
+
+        let (roots, whole_store) = (self.roots.clone(), self.whole_store);
+        let mut visible = seen.present.clone();
+        let plan = self.decide(ends, options, &Presence(seen.present));
+        let mut summary = settle_decided(&plan, ends.report.as_ref());
+        if whole_store {
+            protect_uploads(ends, &plan).await?;
+        }
+
+        let fates = pipeline::run(ends, options, lease.clone(), &plan).await;
+        let gone = verify(ends, &plan, &fates, there.or(size)).await?;
+        let published: Vec<PathHash> =
+            fates.published.iter().map(|(_, published)| published.hash()).filter(|hash| !gone.contains(hash)).collect();
+        ends.ledger.remember(identity, &published, ends.clock.wall());
+        visible.extend(&published);
+
+        summary.pushed = published.len() as u64;
+        summary.failed += (fates.failed.len() + gone.len()) as u64;
+        summary.reused = fates.reused;
+        for (_, published) in fates.published.iter().filter(|(_, published)| !gone.contains(&published.hash())) {
+            summary.nar_size += published.nar_size();
+            summary.file_size += published.sent();
+        }
+
+        let landed: Vec<StorePath> = roots.iter().filter(|root| visible.contains(&root.hash_part())).cloned().collect();
+        if !landed.is_empty() && lease.check().is_ok() {
+            write_push_record(ends, options, &plan, &summary, landed.clone()).await?;
+            if landed.len() == roots.len() {
+                ends.ledger.remember_push(identity, &trust::digest(&roots), ends.clock.wall());
+            }
+        }
+        Ok(summary)
+    }
+}
+
+fn identity(ends: &Ends, record: &BucketRecord) -> BucketIdentity {
+    BucketIdentity { url: ends.bucket.describe(), generation: record.generation.clone() }
+}
+
+fn warn_unprotected(ends: &Ends, why: Option<String>) {
+    if let Some(why) = why {
+        let message = format!("The store's garbage collector may remove paths during the push: {why}");
+        ends.report.event(Event::Warning { message: &message });
+    }
+}
+
+async fn protect_uploads(ends: &Ends, plan: &Plan) -> Result<(), PushError> {
+    let store = ends.store.clone();
+    let paths: Vec<StorePath> = plan.uploads().map(|planned| planned.info.path.clone()).collect();
+    let unprotected =
+        tokio::task::spawn_blocking(move || plan::protect(store.as_ref(), &paths)).await.map_err(PushError::Task)??;
+    warn_unprotected(ends, unprotected);
+    Ok(())
+}
+
+/// Tells the fates that follow from the verdicts alone; uploads are left to the pipeline.
+fn settle_decided(plan: &Plan, report: &dyn Report) -> Summary {
+    let counts = plan.counts();
+    for planned in &plan.paths {
+        let outcome = match &planned.verdict {
+            Verdict::Upload => continue,
+            Verdict::AlreadyPresent => Outcome::Present,
+            Verdict::SignedUpstream { key } => Outcome::Upstream { key: key.clone() },
+            Verdict::Ignored { why } => Outcome::Ignored { why: why.clone() },
+            Verdict::Dangling { reference } => Outcome::Failed {
+                why: format!(
+                    "It refers to {reference}, which is neither in the cache nor upstream; push it with its closure"
+                ),
+                blocked_by: Some(reference.clone()),
+            },
+        };
+        report.event(Event::Settled { path: &planned.info.path, outcome: &outcome });
+    }
+    for path in &plan.invalid {
+        let why = "It is not valid in the store; build or fetch it first".to_owned();
+        report.event(Event::Settled { path, outcome: &Outcome::Failed { why, blocked_by: None } });
+    }
+    Summary {
+        considered: counts.considered,
+        present: counts.present,
+        upstream: counts.upstream,
+        ignored: counts.ignored,
+        failed: counts.invalid + counts.dangling,
+        ..Summary::default()
+    }
+}
+
+/// Writes what was seen into the ledger; the answer is how many narinfos the bucket has, where known.
+fn remember_seen(ends: &Ends, identity: &BucketIdentity, seen: &Seen) -> Option<u64> {
+    let now = ends.clock.wall();
+    match &seen.all {
+        Some(all) => ends.ledger.replace(identity, all, now),
+        None => {
+            let present: Vec<PathHash> = seen.present.iter().copied().collect();
+            ends.ledger.remember(identity, &present, now);
+        }
+    }
+    seen.all.as_ref().map(|all| all.len() as u64)
+}
+
+/// P7: sees the narinfos again before success is claimed; the answer is which were gone.
+async fn verify(
+    ends: &Ends,
+    plan: &Plan,
+    fates: &Fates,
+    bucket_size: Option<u64>,
+) -> Result<HashSet<PathHash>, PushError> {
+    let wanted: HashSet<PathHash> = fates.published.iter().map(|(_, published)| published.hash()).collect();
+    if wanted.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let size = bucket_size.unwrap_or(0) + wanted.len() as u64;
+    let seen = presence::look(ends.bucket.as_ref(), &wanted, Some(size)).await?;
+    let gone: HashSet<PathHash> = wanted.difference(&seen.present).copied().collect();
+    for (path, _) in fates.published.iter().filter(|(_, published)| gone.contains(&published.hash())) {
+        let outcome = Outcome::Failed { why: chain(&PathError::Gone), blocked_by: None };
+        ends.report.event(Event::Settled { path: &plan.paths[*path].info.path, outcome: &outcome });
+    }
+    Ok(gone)
+}
+
+/// P6, and the pin where one was asked for.
+async fn write_push_record(
+    ends: &Ends,
+    options: &Options,
+    plan: &Plan,
+    summary: &Summary,
+    roots: Vec<StorePath>,
+) -> Result<(), PushError> {
+    let now = ends.clock.wall();
+    let id = Ulid::from_datetime(now);
+    if let Some(name) = &options.pin {
+        let pin = PinRecord::new(options.who.clone(), seconds(now), roots.clone(), Keep::Forever);
+        ends.bucket.put(&Key::pin(name, id), Body::from(Bytes::from(pin.print())), Headers::RECORD).await?;
+    }
+    let record = PushRecord::new(
+        options.who.clone(),
+        seconds(now),
+        roots,
+        plan.external.clone(),
+        summary.pushed,
+        summary.present,
+    );
+    ends.bucket.put(&Key::push_record(id), Body::from(Bytes::from(record.print())), Headers::RECORD).await?;
+    Ok(())
+}

@@ -1,28 +1,30 @@
 //! The local Nix store: who is valid, what it refers to, where its files are.
 //!
 //! Pure Rust: SQLite read-only (`database`) and the worker protocol (`daemon`) behind one trait.
-//! Everything here blocks; async callers go through `spawn_blocking`.
+//! Neither alone will do. The database is quickest and knows the order of registrations, but may be
+//! unreadable; the daemon serves every user and holds temporary roots, but may be absent. So
+//! `local_store` asks whichever works. Everything here blocks; async callers go through `spawn_blocking`.
 
-use crate::nix::{PathInfo, StoreDir, StorePath};
-use crate::remedy::Remedy;
-use std::path::{Path, PathBuf};
+mod closure;
+mod conversation;
+mod daemon;
+mod database;
+mod error;
+mod local_store;
+mod location;
+mod reachable;
+mod resolve;
+mod row;
+mod temp_roots;
+mod wire;
 
-/// Where a store is. Logical (what the database, narinfos and signatures say) and physical
-/// (where the bytes are) differ in chroot stores, so they never share a variable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Location {
-    pub store_dir: StoreDir,
-    pub real_store_dir: PathBuf,
-    pub state_dir: PathBuf,
-    pub daemon_socket: PathBuf,
-}
+pub use closure::{Closure, closure, references_first};
+pub use error::StoreError;
+pub use local_store::open;
+pub use location::{Location, Settings};
+pub use resolve::resolve;
 
-impl Location {
-    /// The files of `path` on this machine.
-    pub fn real_path(&self, path: &StorePath) -> PathBuf {
-        self.real_store_dir.join(path.as_str())
-    }
-}
+use crate::nix::{PathInfo, StorePath};
 
 /// What `Store::protect` achieved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,54 +41,17 @@ pub trait Store: Send + Sync {
     /// One line for users: back end and place, for example `/nix/store (database, daemon 2.26)`.
     fn describe(&self) -> String;
     /// In the order asked; `None` for a path that is not valid. Batched: thousands are fine.
+    /// One damaged registration fails the batch and is named.
     fn path_infos(&self, paths: &[StorePath]) -> Result<Vec<Option<PathInfo>>, StoreError>;
     fn all_valid_paths(&self) -> Result<Vec<StorePath>, StoreError>;
     /// Keeps `path` and its closure from being collected. Does not check validity: ask for
     /// `path_infos` *after* this.
     fn protect(&self, path: &StorePath) -> Result<Protection, StoreError>;
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    #[error("todo")]
-    Todo,
-}
-
-impl StoreError {
-    pub fn remedy(&self) -> Remedy {
-        todo!()
+    /// `roots` and all that they refer to, directly or not, each once, in no order that callers may
+    /// rely on. A root or reference that is not valid is an error that names it and its referrer.
+    ///
+    /// Most callers want [`closure`], which puts them in order.
+    fn reachable(&self, roots: &[StorePath]) -> Result<Vec<PathInfo>, StoreError> {
+        closure::by_batches(self, roots)
     }
-}
-
-/// What the caller knows of where the store is; empty fields follow Nix's own rules.
-#[derive(Debug, Clone, Default)]
-pub struct Settings {
-    /// As in `store = …` of the configuration or `--store`: `auto`, `daemon`, `local`, `unix://…`,
-    /// `local?root=…`, or an absolute path of a chroot store.
-    pub store: Option<String>,
-    /// Variables that Nix obeys (`NIX_REMOTE`, `NIX_STORE_DIR`, `NIX_STATE_DIR`,
-    /// `NIX_DAEMON_SOCKET_PATH`, `HOME`, `XDG_DATA_HOME`), handed in by the binary.
-    pub environment: std::collections::BTreeMap<String, String>,
-}
-
-/// Opens the store that `settings` point at.
-pub fn open(_settings: &Settings) -> Result<Box<dyn Store>, StoreError> {
-    todo!()
-}
-
-/// What a user typed (a store path, a path inside one, a symlink such as `./result`) as a store path.
-pub fn resolve(_location: &Location, _typed: &Path) -> Result<StorePath, StoreError> {
-    todo!()
-}
-
-/// A set of paths closed over references, references before referrers.
-#[derive(Debug, Clone, Default)]
-pub struct Closure {
-    /// Topological: each path's references (but itself) stand before it.
-    pub infos: Vec<PathInfo>,
-}
-
-/// Closure of `roots`. A root or reference that is not valid is an error that names it and its referrer.
-pub fn closure(_store: &dyn Store, _roots: &[StorePath]) -> Result<Closure, StoreError> {
-    todo!()
 }

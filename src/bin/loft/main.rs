@@ -1,1 +1,64 @@
-fn main() {}
+//! The `loft` program: arguments in, one call, an exit status out.
+//!
+//! Nothing is started before it is needed: `loft --version` makes no runtime and reads no file.
+
+mod action;
+mod args;
+mod config;
+mod exit;
+mod failure;
+mod key;
+mod output;
+
+use action::{Action, Invocation};
+use clap::Parser as _;
+use exit::Exit;
+use failure::Failure;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(output::tell_panic));
+    // The hook has told it; 101 would be outside of what exit.rs promises.
+    std::panic::catch_unwind(run).unwrap_or(Exit::Stopped).into()
+}
+
+fn run() -> Exit {
+    let invocation = match args::Arguments::try_parse().and_then(Invocation::new) {
+        Ok(invocation) => invocation,
+        Err(usage) => {
+            // Help and version are what was asked for. A usage error is not 2, clap's own choice: here
+            // that means "finished, but some did not land".
+            let exit = if usage.use_stderr() { Exit::Stopped } else { Exit::Done };
+            let _ = usage.print();
+            return exit;
+        }
+    };
+    match act(&invocation) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            output::tell(&failure.render());
+            Exit::Stopped
+        }
+    }
+}
+
+/// One arm for each verb.
+fn act(invocation: &Invocation) -> Result<Exit, Failure> {
+    match &invocation.action {
+        Action::GenerateKey { name, out } => key::generate(name, out.as_deref()),
+        Action::ShowKey { file } => key::show(file),
+        Action::ShowConfig { json } => config::show(invocation, *json),
+        Action::CheckConfig => config::check(invocation),
+        Action::ClearLedger => config::clear_ledger(invocation),
+        Action::Push(_) => Err(not_yet("Pushing")),
+        Action::FillLedger => Err(not_yet("--populate-cache")),
+        Action::Serve { .. } => Err(not_yet("Watching the store")
+            .hint("push what you have now with: loft push ./result (or everything with: loft --force-scan)")),
+        Action::Prune { .. } => Err(not_yet("--prune")),
+        Action::ForgetFirstScan => Err(not_yet("--reset-initial-scan")),
+    }
+}
+
+fn not_yet(what: &str) -> Failure {
+    Failure::new(format!("{what} is not in this version of loft yet"))
+}

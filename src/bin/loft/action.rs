@@ -1,0 +1,131 @@
+//! What the typed arguments mean, as plain values without clap.
+
+use crate::args::{Arguments, BareAction, Color, Config, Key, Push, Verb};
+use clap::CommandFactory as _;
+use clap::error::ErrorKind;
+use loft::config::Flags;
+use std::path::{Path, PathBuf};
+
+/// What to do, and how to talk about it.
+#[derive(Debug)]
+pub struct Invocation {
+    pub action: Action,
+    /// `-c`; a file that was named must exist.
+    pub config: Option<PathBuf>,
+    /// Settings that were typed; they win over all others.
+    pub flags: Flags,
+    pub voice: Voice,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    Push(PushRequest),
+    ClearLedger,
+    FillLedger,
+    /// Bare `loft`: scan if asked to, then watch.
+    Serve {
+        dry_run: bool,
+    },
+    Prune {
+        dry_run: bool,
+    },
+    ForgetFirstScan,
+    GenerateKey {
+        name: String,
+        out: Option<PathBuf>,
+    },
+    ShowKey {
+        file: PathBuf,
+    },
+    ShowConfig {
+        json: bool,
+    },
+    CheckConfig,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct PushRequest {
+    pub roots: Roots,
+    pub closure: bool,
+    pub pin: Option<String>,
+    pub dry_run: bool,
+    /// One JSON object per event on stdout.
+    pub json: bool,
+    /// `--force-scan` asks the bucket rather than the ledger.
+    pub use_ledger: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Roots {
+    /// What was typed, not yet resolved, followed by the lines of stdin where `-` was typed.
+    Typed {
+        paths: Vec<PathBuf>,
+        stdin: bool,
+    },
+    WholeStore,
+}
+
+/// How much to tell, and whether in colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Voice {
+    pub debug: bool,
+    pub quiet: bool,
+    pub color: Color,
+}
+
+impl Invocation {
+    pub fn new(typed: Arguments) -> Result<Self, clap::Error> {
+        let voice = Voice { debug: typed.global.debug, quiet: typed.global.quiet, color: typed.global.color };
+        let mut flags = Flags::default();
+        let bare = typed.bare;
+        let bare_used = bare.action != BareAction::default() || bare.dry_run;
+        let action = match typed.verb {
+            Some(_) if bare_used => {
+                return Err(Arguments::command().error(
+                    ErrorKind::ArgumentConflict,
+                    "Flags of the bare command do not go before a verb; put the verb's own flags after it",
+                ));
+            }
+            Some(Verb::Push(push)) => Action::Push(push_request(push, &mut flags)),
+            Some(Verb::Key(Key::Generate { name, out })) => Action::GenerateKey { name, out },
+            Some(Verb::Key(Key::Show { file })) => Action::ShowKey { file },
+            Some(Verb::Config(Config::Show { json })) => Action::ShowConfig { json },
+            Some(Verb::Config(Config::Check)) => Action::CheckConfig,
+            None => bare_action(bare.action, bare.dry_run),
+        };
+        Ok(Self { action, config: typed.global.config, flags, voice })
+    }
+}
+
+fn push_request(push: Push, flags: &mut Flags) -> PushRequest {
+    *flags =
+        Flags { to: push.to, level: push.level, jobs: push.jobs, signing_keys: push.signing_key, store: push.store };
+    let stdin = push.paths.iter().any(|path| path == Path::new("-"));
+    let paths = push.paths.into_iter().filter(|path| path != Path::new("-")).collect();
+    let roots = if push.all { Roots::WholeStore } else { Roots::Typed { paths, stdin } };
+    PushRequest {
+        roots,
+        closure: !push.no_closure,
+        pin: push.pin,
+        dry_run: push.dry_run,
+        json: push.json,
+        use_ledger: true,
+    }
+}
+
+fn bare_action(typed: BareAction, dry_run: bool) -> Action {
+    let push = |roots, use_ledger| {
+        Action::Push(PushRequest { roots, closure: true, pin: None, dry_run, json: false, use_ledger })
+    };
+    match typed {
+        BareAction { clear_cache: true, .. } => Action::ClearLedger,
+        BareAction { populate_cache: true, .. } => Action::FillLedger,
+        BareAction { reset_initial_scan: true, .. } => Action::ForgetFirstScan,
+        BareAction { prune: true, .. } => Action::Prune { dry_run },
+        BareAction { force_scan: true, .. } => push(Roots::WholeStore, false),
+        BareAction { upload_path, .. } if !upload_path.is_empty() => {
+            push(Roots::Typed { paths: upload_path, stdin: false }, true)
+        }
+        BareAction { .. } => Action::Serve { dry_run },
+    }
+}

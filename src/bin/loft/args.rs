@@ -1,0 +1,194 @@
+//! What was typed. `action.rs` says what it means.
+//!
+//! The bare flags are those of the original loft and stay word for word; the verbs are the real thing.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Pushes Nix store paths into an S3 bucket that Nix reads as a binary cache
+///
+/// The bucket is the cache: there is no server to run, and any number of machines may push to it.
+#[derive(Debug, Parser)]
+#[command(name = "loft", version, after_help = EXAMPLES, after_long_help = EXAMPLES, max_term_width = 100)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(flatten)]
+    pub bare: Bare,
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  loft push ./result                       push a build and all it refers to, as loft.toml says
+  loft push --to 's3://nix-cache?endpoint=http://localhost:3900&region=garage' ./result
+  loft config show                         which settings are in effect, and where each came from
+
+Exit status: 0 all landed, 1 stopped, 2 finished but some paths did not land, 3 damage found, 130 interrupted";
+
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Configuration file [default: loft.toml, if there is one]
+    #[arg(short, long, value_name = "CONFIG", global = true)]
+    pub config: Option<PathBuf>,
+    /// Tell every step on stderr (never a secret)
+    #[arg(long, global = true)]
+    pub debug: bool,
+    /// Tell errors and the result only
+    #[arg(short, long, global = true, conflicts_with = "debug")]
+    pub quiet: bool,
+    /// When to use colours; `auto` obeys NO_COLOR and the terminal
+    #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
+    pub color: Color,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// Flags of the original loft; without any of them, bare `loft` watches the store.
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+#[group(id = "actions", multiple = false)]
+#[command(next_help_heading = "Flags of the bare command")]
+pub struct BareAction {
+    /// Empty the ledger (the local memory of what the bucket has) and exit
+    #[arg(long)]
+    pub clear_cache: bool,
+    /// Forget that the first scan of the store was done and exit
+    #[arg(long)]
+    pub reset_initial_scan: bool,
+    /// Check the whole store against the bucket without the ledger, push what is missing, exit
+    #[arg(long)]
+    pub force_scan: bool,
+    /// Fill the ledger from a listing of the bucket and exit
+    #[arg(long)]
+    pub populate_cache: bool,
+    /// Push this path with its closure and exit (repeatable)
+    #[arg(long, value_name = "PATH")]
+    pub upload_path: Vec<PathBuf>,
+    /// Prune the bucket once and exit
+    #[arg(long)]
+    pub prune: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Bare {
+    #[command(flatten)]
+    pub action: BareAction,
+    /// Say what would be done and do nothing
+    #[arg(long, help_heading = "Flags of the bare command")]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    Push(Push),
+    /// Make signing keys and show their public half
+    #[command(subcommand)]
+    Key(Key),
+    /// Show the effective configuration, or check it
+    #[command(subcommand)]
+    Config(Config),
+}
+
+/// Push store paths with everything they refer to
+///
+/// A path may be a store path, something inside one, or a symlink such as ./result.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  loft push ./result
+  nix path-info --all | loft push -
+  loft push --dry-run --json ./result      what would be pushed, one JSON object a line")]
+pub struct Push {
+    /// Store paths or symlinks to them; `-` reads one per line from stdin
+    #[arg(value_name = "PATH", required_unless_present = "all")]
+    pub paths: Vec<PathBuf>,
+    /// Push every valid path of the store
+    #[arg(long, conflicts_with = "paths")]
+    pub all: bool,
+    /// Where to: s3://BUCKET?endpoint=…&region=… or file:///DIRECTORY [env: LOFT_CACHE]
+    #[arg(long, value_name = "URL")]
+    pub to: Option<String>,
+    /// Push the paths alone; what they refer to must be in the cache already
+    #[arg(long)]
+    pub no_closure: bool,
+    /// Keep the paths in the cache under this name, whatever their age
+    #[arg(long, value_name = "NAME", value_parser = pin_name)]
+    pub pin: Option<String>,
+    /// Print the plan and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// One JSON object per event on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Compression level: zstd 1 to 22 (3), xz 0 to 9 (6)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub level: Option<i64>,
+    /// Uploads in flight (`upload_threads` of the configuration)
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
+    pub jobs: Option<i64>,
+    /// Sign with the secret key in this file (repeatable); replaces the configured keys
+    #[arg(long, value_name = "FILE")]
+    pub signing_key: Vec<PathBuf>,
+    /// Nix store to read: auto, daemon, local, unix://SOCKET, local?root=DIR or a chroot store's directory
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Key {
+    /// Make a key pair: the secret half goes to a file of mode 0600, the public half to stdout
+    #[command(after_help = "\
+Example:
+  loft key generate cache.example.org-1 --out /etc/loft/signing-key
+Put the line it prints into trusted-public-keys of the clients' nix.conf, and the file's path into
+signing_key_path of loft.toml.")]
+    Generate {
+        /// The key's name, by which clients know it; customarily HOST-NUMBER
+        name: String,
+        /// File for the secret key; never overwritten [default: NAME.secret]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Print the public key that belongs to a secret key file
+    #[command(after_help = "\
+Example:
+  loft key show /etc/loft/signing-key      prints NAME:BASE64 for trusted-public-keys")]
+    Show {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Print every setting, its value and where it came from; secrets are left out
+    #[command(after_help = "\
+Example:
+  loft -c /etc/loft.toml config show")]
+    Show {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check the configuration and the signing keys; unknown keys count as errors
+    #[command(after_help = "\
+Example:
+  loft -c loft.toml config check && echo fine")]
+    Check,
+}
+
+/// A pin's name becomes part of an object's key, so it is kept plain.
+fn pin_name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if text.is_empty() || text.len() > 100 || text.starts_with('.') || !text.chars().all(plain) {
+        return Err("use 1 to 100 letters, digits, `-`, `_` and `.`, not starting with `.`".to_owned());
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,91 @@
+//! How an error is told: what was being done, because of what, and what to do now. The one place that renders errors.
+
+use loft::config::ConfigError;
+use std::error::Error;
+use std::fmt::Write as _;
+
+/// What ends a run early.
+#[derive(Debug)]
+pub struct Failure {
+    error: Box<dyn Error + Send + Sync>,
+    hint: Option<String>,
+}
+
+impl Failure {
+    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { error: error.into(), hint: None }
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// A line `error: …`, then `because: …` for each cause, then `hint: …`; ends in a newline.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        if let Some(config) = self.error.downcast_ref::<ConfigError>() {
+            for problem in &config.problems {
+                let _ = writeln!(text, "error: {}", printable(&problem.to_string()));
+            }
+        } else {
+            let mut told = self.error.to_string();
+            let _ = writeln!(text, "error: {}", printable(&told));
+            let mut cause = self.error.source();
+            while let Some(error) = cause {
+                let says = error.to_string();
+                // Some libraries repeat their cause in their own message.
+                if !told.contains(&says) {
+                    let _ = writeln!(text, "  because: {}", printable(&says));
+                }
+                told = says;
+                cause = error.source();
+            }
+        }
+        if let Some(hint) = &self.hint {
+            let _ = writeln!(text, "  hint: {}", printable(hint));
+        }
+        text
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(error)
+    }
+}
+
+/// Names come from stores and buckets of others: what could steer a terminal is spelled out.
+pub fn printable(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
+        match c {
+            '\n' => shown.push(c),
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+        shown
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("Could not upload {name}")]
+    struct Outer {
+        name: &'static str,
+        source: std::io::Error,
+    }
+
+    #[test]
+    fn tells_causes_and_hint_and_no_escape_sequences() {
+        let source = std::io::Error::other("connection refused");
+        let failure = Failure::from(Outer { name: "a\u{1b}[31mb", source }).hint("start Garage");
+        assert_eq!(
+            failure.render(),
+            "error: Could not upload a\\u{1b}[31mb\n  because: connection refused\n  hint: start Garage\n"
+        );
+    }
+}

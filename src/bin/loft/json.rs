@@ -1,0 +1,82 @@
+//! `--json`: one object per event on stdout, for programs.
+//!
+//! Every object has `event`; paths are base names, sizes bytes, durations seconds.
+
+use crate::output::print;
+use loft::report::{Counts, Event, Outcome, Report, Summary};
+use serde_json::{Value, json};
+
+/// Writes events as they come.
+pub struct JsonLines;
+
+impl Report for JsonLines {
+    fn event(&self, event: Event<'_>) {
+        if let Some(object) = object(event) {
+            // A reader that has gone away must not fail the push; the exit status still tells.
+            let _ = print(&format!("{object}\n"));
+        }
+    }
+}
+
+fn object(event: Event<'_>) -> Option<Value> {
+    Some(match event {
+        Event::Planned(counts) => planned(counts),
+        Event::Started { path, nar_size } => json!({"event": "started", "path": path, "nar_size": nar_size}),
+        // Several a second for each path: of use to a bar alone.
+        Event::Progress { .. } => return None,
+        Event::Settled { path, outcome } => settled(&json!(path), outcome),
+        Event::Retrying { what, error, attempt, delay } => json!({
+            "event": "retrying", "what": what, "error": error, "attempt": attempt, "delay": delay.as_secs_f64(),
+        }),
+        Event::Waiting { reason } => json!({"event": "waiting", "reason": reason}),
+        Event::Warning { message } => json!({"event": "warning", "message": message}),
+        Event::Finished(summary) => finished(summary),
+    })
+}
+
+fn planned(counts: &Counts) -> Value {
+    json!({
+        "event": "planned",
+        "considered": counts.considered,
+        "upload": counts.upload,
+        "present": counts.present,
+        "upstream": counts.upstream,
+        "ignored": counts.ignored,
+        "invalid": counts.invalid,
+        "dangling": counts.dangling,
+        "upload_nar_size": counts.upload_nar_size,
+    })
+}
+
+fn settled(path: &Value, outcome: &Outcome) -> Value {
+    match outcome {
+        Outcome::Pushed { nar_size, file_size } => {
+            json!({"event": "pushed", "path": path, "nar_size": nar_size, "file_size": file_size})
+        }
+        Outcome::Present => json!({"event": "present", "path": path}),
+        Outcome::Upstream { key } => json!({"event": "upstream", "path": path, "key": key.as_str()}),
+        Outcome::Ignored { why } => json!({"event": "ignored", "path": path, "why": why}),
+        Outcome::Failed { why, blocked_by } => {
+            json!({"event": "failed", "path": path, "why": why, "blocked_by": blocked_by})
+        }
+        Outcome::WouldPush { nar_size } => json!({"event": "would_push", "path": path, "nar_size": nar_size}),
+    }
+}
+
+fn finished(summary: &Summary) -> Value {
+    json!({
+        "event": "finished",
+        "considered": summary.considered,
+        "pushed": summary.pushed,
+        "present": summary.present,
+        "upstream": summary.upstream,
+        "ignored": summary.ignored,
+        "failed": summary.failed,
+        "reused": summary.reused,
+        "nar_size": summary.nar_size,
+        "file_size": summary.file_size,
+        "requests": summary.requests,
+        "seconds": summary.duration.as_secs_f64(),
+        "interrupted": summary.interrupted,
+    })
+}

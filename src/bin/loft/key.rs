@@ -1,0 +1,71 @@
+//! `loft key`: makes signing keys and shows their public half.
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{print, tell};
+use loft::config::read_key_file;
+use loft::nix::{KeyName, SecretKey};
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+pub fn generate(name: &str, out: Option<&Path>) -> Result<Exit, Failure> {
+    let name = KeyName::parse(name)
+        .map_err(|error| Failure::from(error).hint("for example: loft key generate cache.example.org-1"))?;
+    let file = match out {
+        Some(file) => file.to_owned(),
+        None if name.as_str().contains('/') => {
+            return Err(
+                Failure::new(format!("The key name {name} cannot name a file")).hint("give one with --out FILE")
+            );
+        }
+        None => PathBuf::from(format!("{name}.secret")),
+    };
+    let key = SecretKey::generate(name)?;
+    write_new(&file, &key).map_err(|source| {
+        let exists = source.kind() == io::ErrorKind::AlreadyExists;
+        let failure = Failure::from(WriteError { file: file.clone(), source });
+        if exists {
+            failure.hint("an existing file is never overwritten; name another with --out FILE")
+        } else {
+            failure
+        }
+    })?;
+    print(&format!("{}\n", key.public()))?;
+    tell(&format!(
+        "The secret key is in {} (mode 0600): keep it, nobody can make it again.\n\
+         The line above is the public key: it belongs into trusted-public-keys of the clients.\n",
+        file.display()
+    ));
+    Ok(Exit::Done)
+}
+
+pub fn show(file: &Path) -> Result<Exit, Failure> {
+    let (key, _mode) = read_key_file(file).map_err(|error| {
+        let help = error.help();
+        Failure::from(error).hint(help)
+    })?;
+    print(&format!("{}\n", key.public()))?;
+    Ok(Exit::Done)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("Could not write the secret key to {}", file.display())]
+struct WriteError {
+    file: PathBuf,
+    source: io::Error,
+}
+
+/// The mode is set when the file is made, so that the key is at no moment readable by others.
+fn write_new(path: &Path, key: &SecretKey) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let text = key.to_secret_text();
+    let written =
+        file.write_all(text.trim_end().as_bytes()).and_then(|()| file.write_all(b"\n")).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // Half a key is worse than none; the first error is the one to tell.
+        let _ = std::fs::remove_file(path);
+    }
+    written
+}

@@ -1,0 +1,21 @@
+//! The headers that each kind of object is stored with.
+
+use super::Headers;
+
+impl Headers {
+    /// NARs never change, and a proxy must not re-encode them: readers compare FileSize and FileHash.
+    pub const NAR: Self = Self {
+        content_type: Some("application/x-nix-nar"),
+        cache_control: Some("public, max-age=31536000, immutable, no-transform"),
+    };
+    /// An hour: long enough to help a proxy, short enough that a prune is noticed.
+    pub const NAR_INFO: Self =
+        Self { content_type: Some("text/x-nix-narinfo"), cache_control: Some("max-age=3600") };
+    pub const CACHE_INFO: Self =
+        Self { content_type: Some("text/x-nix-cache-info"), cache_control: Some("max-age=3600") };
+    /// Loft's own records: a stale lease or sweep would be a lie.
+    pub const RECORD: Self = Self { content_type: Some("application/json"), cache_control: Some("no-store") };
+    /// Leases and sweeps are zstd-compressed.
+    pub const COMPRESSED_RECORD: Self =
+        Self { content_type: Some("application/zstd"), cache_control: Some("no-store") };
+}

@@ -1,0 +1,205 @@
+//! The ledger's file: opening, its schema, what is done with one that is damaged or not ours.
+
+use super::trouble::Kind;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Others hold the lock for milliseconds, or some seconds while a listing of a large bucket is written.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// "loft" in ASCII: tells our files from other SQLite databases.
+const APPLICATION_ID: i32 = 0x6c6f_6674;
+const SCHEMA_VERSION: i32 = 1;
+
+/// Times are seconds since 1970. A checksum covers the bucket's identity and the rest of its row.
+const SCHEMA: &str = "
+    CREATE TABLE bucket (
+        id INTEGER PRIMARY KEY,
+        url TEXT NOT NULL,
+        generation TEXT NOT NULL,
+        size INTEGER,
+        UNIQUE (url, generation)
+    );
+    CREATE TABLE path (
+        bucket INTEGER NOT NULL,
+        hash TEXT NOT NULL,
+        seen INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        PRIMARY KEY (bucket, hash)
+    ) WITHOUT ROWID;
+    CREATE TABLE push (
+        bucket INTEGER NOT NULL,
+        roots TEXT NOT NULL,
+        time INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        PRIMARY KEY (bucket, roots)
+    ) WITHOUT ROWID;";
+
+pub struct Opened {
+    /// The file in use, which is another than asked for where that is a stranger's.
+    pub file: PathBuf,
+    pub connection: Option<Connection>,
+    pub trouble: Option<String>,
+}
+
+/// Whose file it is.
+enum Found {
+    Ours(Connection),
+    Newer(i32),
+    Foreign,
+}
+
+pub fn open(file: &Path) -> Opened {
+    match open_once(file) {
+        Ok(Found::Foreign) => {
+            let beside = with_suffix(file, ".loft");
+            match open_once(&beside) {
+                Ok(Found::Foreign) => unusable(&beside, "it is another program's database"),
+                other => settle(&beside, other),
+            }
+        }
+        other => settle(file, other),
+    }
+}
+
+pub fn in_memory() -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open_in_memory()?;
+    prepare(&mut connection)?;
+    Ok(connection)
+}
+
+/// A transaction that takes the write lock at once: one that starts reading and then wants to write fails
+/// at once when another process wrote in between, whatever the time-out.
+pub fn write(
+    connection: &mut Connection,
+    change: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    change(&transaction)?;
+    transaction.commit()
+}
+
+/// Renames the file to `<file>.corrupt`. Its journal goes first: beside a new file it would be taken for that one's.
+/// Returns the sentence that tells users; `then` completes it.
+pub fn move_aside(file: &Path, then: &str) -> String {
+    let aside = with_suffix(file, ".corrupt");
+    for journal in ["-wal", "-shm", "-journal"] {
+        let _ = fs::remove_file(with_suffix(file, journal));
+    }
+    match fs::rename(file, &aside) {
+        Ok(()) => format!(
+            "The ledger {} was damaged or no ledger; it is now {}, and {then}; look at it or delete it",
+            file.display(),
+            aside.display()
+        ),
+        Err(error) => format!(
+            "The ledger {} is damaged or no ledger, and could not be moved aside ({error}); delete it, it only saves \
+             requests",
+            file.display()
+        ),
+    }
+}
+
+fn settle(file: &Path, found: Result<Found, OpenError>) -> Opened {
+    let opened = |connection, trouble| Opened { file: file.to_owned(), connection, trouble };
+    match found {
+        Ok(Found::Ours(connection)) => opened(Some(connection), None),
+        Ok(Found::Newer(version)) => {
+            unusable(file, &format!("a newer loft wrote it (its format is {version}, ours {SCHEMA_VERSION})"))
+        }
+        Ok(Found::Foreign) => unusable(file, "it is another program's database"),
+        Err(OpenError::Database(error)) => match Kind::of(&error) {
+            Kind::Damaged => {
+                let told = move_aside(file, "a new one was begun");
+                let connection = match open_once(file) {
+                    Ok(Found::Ours(connection)) => Some(connection),
+                    _ => None,
+                };
+                opened(connection, Some(told))
+            }
+            kind => opened(None, Some(kind.sentence(file, &error))),
+        },
+        Err(OpenError::File(error)) => unusable(file, &error.to_string()),
+    }
+}
+
+fn unusable(file: &Path, reason: &str) -> Opened {
+    let trouble = format!(
+        "The ledger {} cannot be used, since {reason}, so that this run asks the bucket instead; set local_cache_path \
+         to another file",
+        file.display()
+    );
+    Opened { file: file.to_owned(), connection: None, trouble: Some(trouble) }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    #[error(transparent)]
+    File(#[from] io::Error),
+    #[error(transparent)]
+    Database(#[from] rusqlite::Error),
+}
+
+fn open_once(file: &Path) -> Result<Found, OpenError> {
+    if let Some(parent) = file.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent)?;
+    }
+    // SQLite gives its journals the mode of the file, and on a file that may not be written it would go on
+    // read-only. Without O_NONBLOCK a FIFO would hold us for ever.
+    let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let opened = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(file)?;
+    if !opened.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file").into());
+    }
+    drop(opened);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(file, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    if let Some(found) = stranger(&connection)? {
+        return Ok(found);
+    }
+    // Not every file system can do WAL; the answer names the mode that it is, and any will do.
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))?;
+    // A power cut may lose the last rows, never the file.
+    connection.pragma_update(None, "synchronous", "normal")?;
+    prepare(&mut connection)?;
+    Ok(Found::Ours(connection))
+}
+
+/// Looks before anything is written; `None` for an empty file or one of ours.
+fn stranger(connection: &Connection) -> rusqlite::Result<Option<Found>> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let (application, version) = (pragma("application_id")?, pragma("user_version")?);
+    if application != APPLICATION_ID {
+        let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        return Ok((tables > 0 || application != 0).then_some(Found::Foreign));
+    }
+    Ok((version > SCHEMA_VERSION).then_some(Found::Newer(version)))
+}
+
+/// Makes the tables in an empty file; looks again under the lock, since another process may just have.
+fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
+    let version = |c: &Connection| c.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0));
+    if version(connection)? == SCHEMA_VERSION {
+        return Ok(());
+    }
+    write(connection, |transaction| {
+        if version(transaction)? != SCHEMA_VERSION {
+            transaction.execute_batch(SCHEMA)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        }
+        Ok(())
+    })
+}
+
+fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
+    let mut name: OsString = file.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}

@@ -1,0 +1,72 @@
+//! Signing and writing narinfos: the only place that makes a path visible.
+
+use super::error::PathError;
+use super::lease::Lease;
+use super::order::Ready;
+use crate::bucket::{Body, Bucket, Headers, Key};
+use crate::nix::{NarInfo, PathHash, PathInfo, SecretKey, StoreDir};
+
+/// A path that has landed. Only `publish` makes one.
+#[derive(Debug, Clone)]
+pub struct Published {
+    hash: PathHash,
+    nar_size: u64,
+    /// Bytes of NAR sent for it.
+    sent: u64,
+}
+
+impl Published {
+    pub fn hash(&self) -> PathHash {
+        self.hash
+    }
+
+    pub fn nar_size(&self) -> u64 {
+        self.nar_size
+    }
+
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+}
+
+/// Writes the narinfo of `info`, whose NAR and references have landed (`ready` says so).
+///
+/// What is signed is the digest of the bytes that were sent: `Uploaded` exists only where that
+/// digest is the one that the store registered.
+pub async fn publish(
+    bucket: &dyn Bucket,
+    lease: &Lease,
+    dir: &StoreDir,
+    keys: &[SecretKey],
+    info: &PathInfo,
+    ready: Ready,
+) -> Result<Published, PathError> {
+    let nar = ready.uploaded;
+    let mut nar_info = NarInfo {
+        path: info.path.clone(),
+        url: nar.url().clone(),
+        compression: nar.compression(),
+        file_hash: Some(nar.file_hash()),
+        file_size: Some(nar.file_size()),
+        nar_hash: nar.nar_hash(),
+        nar_size: nar.nar_size(),
+        references: info.references.clone(),
+        deriver: info.deriver.clone(),
+        signatures: info.signatures.clone(),
+        ca: info.ca.clone(),
+    };
+    let fingerprint = nar_info.fingerprint(dir);
+    for key in keys {
+        let signature = key.sign(&fingerprint);
+        if !nar_info.signatures.contains(&signature) {
+            nar_info.signatures.push(signature);
+        }
+    }
+    let hash = info.path.hash_part();
+    let text = nar_info.print(dir);
+    // The last look before the path becomes visible: without the lease, a prune may be deleting
+    // what this path refers to.
+    lease.check()?;
+    bucket.put(&Key::nar_info(&hash), Body::from(bytes::Bytes::from(text)), Headers::NAR_INFO).await?;
+    Ok(Published { hash, nar_size: nar.nar_size().get(), sent: nar.sent() })
+}

@@ -1,0 +1,44 @@
+//! NARs that the bucket has already, under another store path: nothing is sent for them.
+//!
+//! The ledger remembers which path has which NAR. The narinfo is read again under the lease, which
+//! names it, so no prune removes the NAR before the new narinfo points at it.
+
+use super::upload::Uploaded;
+use super::{Ends, Options};
+use crate::bucket::Key;
+use crate::nix::NarInfo;
+use crate::plan::Plan;
+use futures_util::stream::{self, StreamExt};
+use std::collections::HashMap;
+
+/// A narinfo is a few kilobytes; one with very many references may have some megabytes.
+pub const NAR_INFO_LIMIT: u64 = 16 << 20;
+const PARALLEL: usize = 16;
+
+/// Uploads of the plan whose NAR a visible narinfo of the plan's own closure points at.
+pub async fn find(ends: &Ends, options: &Options, plan: &Plan) -> HashMap<usize, Uploaded> {
+    let present: HashMap<_, _> = plan
+        .paths
+        .iter()
+        .filter(|planned| planned.is_present())
+        .map(|planned| (planned.info.nar_hash, planned.info.path.hash_part()))
+        .collect();
+    let candidates = plan.paths.iter().enumerate().filter_map(|(index, planned)| {
+        let holder = present.get(&planned.info.nar_hash)?;
+        planned.is_upload().then_some((index, *holder))
+    });
+    stream::iter(candidates)
+        .map(|(index, holder)| async move {
+            let (_, bytes) = ends.bucket.get(&Key::nar_info(&holder), NAR_INFO_LIMIT).await.ok()??;
+            let visible = NarInfo::parse(&plan.store_dir, &bytes).ok()?;
+            // Only what this push could have written itself: a reader expects one compression.
+            if visible.compression != options.packing.compression {
+                return None;
+            }
+            Some((index, Uploaded::reused(&visible, &plan.paths[index].info)?))
+        })
+        .buffer_unordered(PARALLEL)
+        .filter_map(|found| async move { found })
+        .collect()
+        .await
+}

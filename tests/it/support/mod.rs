@@ -1,0 +1,6 @@
+//! Fakes and fixtures that component tests share.
+//!
+//! A test file uses the part it needs, so some of it is idle in any one binary.
+#![allow(dead_code)]
+
+pub mod fixture_store;
