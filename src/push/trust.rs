@@ -54,10 +54,10 @@ pub async fn suffices(
 }
 
 /// Names the set of `roots` in the ledger.
-pub fn digest(roots: &[StorePath]) -> String {
+pub fn digest(roots: &[StorePath]) -> Sha256 {
     let mut names: Vec<&str> = roots.iter().map(StorePath::as_str).collect();
     names.sort_unstable();
-    Sha256::of(names.join("\n").as_bytes()).to_nix32()
+    Sha256::of(names.join("\n").as_bytes())
 }
 
 /// One root, since that is what will be fetched, and some at random. Hash sets iterate in another

@@ -5,15 +5,12 @@ use crate::config;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::json::JsonLines;
-use crate::output::tell;
+use crate::network::Network;
 use crate::terminal::Terminal;
-use loft::bucket::{self, Counter};
-use loft::clock::SystemClock;
 use loft::config::Loaded;
-use loft::ledger::Ledger;
 use loft::nix::StorePath;
 use loft::plan::{Policy, Request};
-use loft::push::{self, Ends, Interrupt, Options, PushError};
+use loft::push::{self, Interrupt, Options, PushError};
 use loft::report::{Report, Summary};
 use loft::store::{self, Store};
 use std::io::BufRead as _;
@@ -24,29 +21,20 @@ use std::sync::Arc;
 pub fn push(invocation: &Invocation, request: &PushRequest) -> Result<Exit, Failure> {
     let loaded = config::read(invocation)?;
     let report: Arc<dyn Report> = match request.json {
-        true => Arc::new(JsonLines::new()),
+        true => Arc::new(JsonLines),
         false => Arc::new(Terminal::new(invocation.voice, request.dry_run)),
     };
     let interrupt = Interrupt::default();
     let options = options(&loaded, request, interrupt.clone())?;
     let store: Arc<dyn Store> = Arc::from(store::open(&loaded.settings.store)?);
-    let roots = roots(store.as_ref(), request)?;
+    let paths = paths(store.as_ref(), request)?;
 
-    let runtime = runtime()?;
-    let result = runtime.block_on(async {
-        let counter = Counter::default();
-        let target = loaded.bucket()?;
-        let bucket = bucket::open(target, config::environment(), counter.clone(), report.clone()).await?;
-        let ledger = Arc::new(Ledger::open(&loaded.settings.ledger));
-        if let Some(trouble) = ledger.trouble() {
-            tell(&format!("warning: {trouble}\n"));
-        }
-        catch_signals(interrupt);
-        let ends = Ends { store, bucket, ledger, clock: Arc::new(SystemClock), report };
-        Ok::<_, Failure>(push::run(&ends, &options, roots).await)
+    let network = Network::start()?;
+    network.catch_signals(interrupt);
+    let result = network.run(async {
+        let ends = network.ends(&loaded, store, report).await?;
+        Ok::<_, Failure>(push::run(&ends, &options, paths).await)
     })?;
-    // Threads that still read files are not waited for: what they do has no effect any more.
-    runtime.shutdown_background();
     match result {
         Ok(summary) => Ok(exit(&summary)),
         Err(PushError::Interrupted) => Ok(Exit::Interrupted),
@@ -55,11 +43,83 @@ pub fn push(invocation: &Invocation, request: &PushRequest) -> Result<Exit, Fail
 }
 
 fn exit(summary: &Summary) -> Exit {
-    if summary.interrupted {
-        Exit::Interrupted
-    } else if summary.failed > 0 {
-        Exit::Unfinished
-    } else {
-        Exit::Done
+    match summary {
+        Summary { interrupted: true, .. } => Exit::Interrupted,
+        Summary { failed: 1.., .. } => Exit::Unfinished,
+        _ => Exit::Done,
     }
+}
+
+fn options(loaded: &Loaded, request: &PushRequest, interrupt: Interrupt) -> Result<Options, Failure> {
+    let settings = &loaded.settings;
+    let signing = loaded.signing_keys()?;
+    config::tell_warnings(&signing.warnings);
+    if signing.keys.is_empty() && !request.dry_run {
+        crate::output::tell(
+            "warning: no signing key is configured, so clients that require signatures (the default) \
+             will not use these paths\n  hint: loft key generate NAME, then --signing-key FILE or signing_key_path\n",
+        );
+    }
+    let upstreams = settings.push.skip_signed_by.iter().map(|key| key.name.to_string());
+    Ok(Options {
+        policy: Policy {
+            skip_signed_by: settings.push.skip_signed_by.clone(),
+            exclude: settings.push.exclude.clone(),
+        },
+        keys: signing.keys.into(),
+        packing: settings.packing,
+        upload_threads: NonZeroUsize::new(settings.push.upload_threads).unwrap_or(NonZeroUsize::MIN),
+        memory_limit: settings.push.memory_limit,
+        priority: settings.push.priority,
+        upstreams: upstreams.chain(settings.push.upstreams.iter().cloned()).collect(),
+        who: who(),
+        pin: request.pin.clone(),
+        trust_ledger: request.use_ledger,
+        dry_run: request.dry_run,
+        interrupt,
+    })
+}
+
+/// What was typed, as store paths.
+fn paths(store: &dyn Store, request: &PushRequest) -> Result<Request, Failure> {
+    let typed = match &request.roots {
+        Roots::WholeStore => return Ok(Request::WholeStore),
+        Roots::Typed { paths, stdin } => {
+            let mut typed = paths.clone();
+            if *stdin {
+                typed.extend(lines_of_stdin()?);
+            }
+            typed
+        }
+    };
+    let resolved: Result<Vec<StorePath>, _> =
+        typed.iter().map(|path| store::resolve(store.location(), path)).collect();
+    Ok(match request.closure {
+        true => Request::Closures(resolved?),
+        false => Request::Only(resolved?),
+    })
+}
+
+fn lines_of_stdin() -> Result<Vec<PathBuf>, Failure> {
+    let mut paths = Vec::new();
+    for line in std::io::stdin().lock().lines() {
+        let line = line.map_err(|source| StdinError { source })?;
+        if !line.trim().is_empty() {
+            paths.push(PathBuf::from(line.trim()));
+        }
+    }
+    Ok(paths)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("Could not read store paths from stdin")]
+struct StdinError {
+    source: std::io::Error,
+}
+
+/// `user@host`, for people who wonder whose lease that is.
+fn who() -> String {
+    let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    format!("{}@{}", user.as_deref().unwrap_or("unknown"), host.as_deref().map_or("unknown", str::trim))
 }
