@@ -128,8 +128,8 @@ impl Document {
 
 /// A problem at a span of the file, with the line.
 pub fn problem(source: &Source, span: &Range<usize>, message: impl Into<String>) -> Problem {
-    let snippet = source.snippet(span, schema::is_public);
-    Problem { snippet: Some(snippet), ..Problem::new(Origin::File(source.place(span.start)), message) }
+    let snippet = source.snippet(span);
+    Problem { snippet, ..Problem::new(Origin::File(source.place(span.start)), message) }
 }
 
 /// A table's entries as the file has them; the map itself orders by name.

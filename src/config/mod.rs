@@ -103,7 +103,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     let document = source.as_ref().map(Document::parse).unwrap_or_default();
     let Document { values, headers, mut problems, unknown, obsolete } = document;
     if !problems.is_empty() {
-        return Err(ConfigError { problems });
+        return Err(ConfigError { problems, warnings: unknown });
     }
     let mut warnings = obsolete;
     if sources.strict {
@@ -145,12 +145,13 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         prune: settings::read_prune(&mut reader),
     };
     problems.extend(reader.problems);
-    if !problems.is_empty() {
-        return Err(ConfigError { problems: in_file_order(problems) });
-    }
     warnings.extend(reader.warnings);
+    let warnings = in_file_order(warnings);
+    if !problems.is_empty() {
+        return Err(ConfigError { problems: in_file_order(problems), warnings });
+    }
     let looked_at = vec!["--to is not given".to_owned(), "LOFT_CACHE is not set".to_owned(), looked_at_file];
-    Ok(Loaded { settings, warnings: in_file_order(warnings), effective: reader.effective, looked_at })
+    Ok(Loaded { settings, warnings, effective: reader.effective, looked_at })
 }
 
 /// The file, if there is one, and what to say of it when it names no bucket.

@@ -1,5 +1,6 @@
 //! Where a value came from, and the file's text to show when it is wrong.
 
+use super::schema;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -53,7 +54,7 @@ pub struct Source {
 pub struct Snippet {
     pub line: usize,
     pub text: String,
-    /// From 0, in characters of `text`; `None` where the text was cut for safety.
+    /// Characters of `text`, from 0; `None` where the text was cut for safety.
     pub mark: Option<Range<usize>>,
 }
 
@@ -77,28 +78,24 @@ impl Source {
         }
     }
 
-    /// The line of `span`'s start. `is_public` says of a key whether its value may be shown: a mistake in the line
-    /// of a secret must not bring the secret into a log, and a syntax error may be anywhere.
-    pub fn snippet(&self, span: &Range<usize>, is_public: impl Fn(&str) -> bool) -> Snippet {
+    /// The line of `span`'s start, if it may be shown: a mistake near a secret must not bring the secret into a log.
+    /// A syntax error may have run lines together, so the whole line is shown only where it plainly holds one
+    /// harmless setting, else the name of a known key or nothing.
+    pub fn snippet(&self, span: &Range<usize>) -> Option<Snippet> {
         let place = self.place(span.start);
-        let text = self.text.lines().nth(place.line - 1).unwrap_or_default();
-        let start = place.column - 1;
-        let trimmed = text.trim_start();
-        let is_header = trimmed.starts_with('[');
-        // Between `user:password@host` and a plain address only the `@` tells.
-        if is_header || (is_public(leading_key(trimmed)) && !text.contains('@')) {
-            let length = self
-                .text
-                .get(span.clone())
-                .map_or(1, |marked| marked.lines().next().unwrap_or_default().chars().count().max(1));
-            return Snippet { line: place.line, text: text.to_owned(), mark: Some(start..start + length) };
+        let text = self.text.lines().nth(place.line - 1)?;
+        let key = leading_key(text.trim_start());
+        let is_header = text.trim_start().starts_with('[') && text.trim_end().ends_with(']') && !text.contains('=');
+        // Of an address with a password only the `@` tells.
+        let one_setting = text.matches('=').count() == 1 && !text.contains('@') && !schema::names_a_secret(text);
+        if is_header || (schema::is_public(key) && one_setting) {
+            let marked = self.text.get(span.clone()).and_then(|marked| marked.lines().next()).unwrap_or_default();
+            let start = place.column - 1;
+            let mark = Some(start..start + marked.chars().count().max(1));
+            return Some(Snippet { line: place.line, text: text.to_owned(), mark });
         }
-        let text = text.split_once('=').map_or_else(|| "…".to_owned(), |(key, _)| format!("{key}= …"));
-        // A line without a key may be the middle of a secret; one with a key shows the key alone.
-        let shown =
-            if text.chars().all(|c| is_key_character(c) || " \t\"'.=…".contains(c)) { text } else { "…".into() };
-        let mark = (start < shown.find('=').unwrap_or(0)).then_some(start..start + 1);
-        Snippet { line: place.line, text: shown, mark }
+        let text = schema::is_known(key).then(|| format!("{key} = …"))?;
+        Some(Snippet { line: place.line, text, mark: None })
     }
 
     fn before(&self, offset: usize) -> &str {

@@ -42,10 +42,13 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All that keeps a configuration from being used. Never empty.
+/// All that keeps a configuration from being used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
+    /// Never empty.
     pub problems: Vec<Problem>,
+    /// What would have been a warning, and may be the cause: a mistyped key, say.
+    pub warnings: Vec<Problem>,
 }
 
 impl ConfigError {
@@ -56,7 +59,7 @@ impl ConfigError {
 
 impl From<Problem> for ConfigError {
     fn from(problem: Problem) -> Self {
-        Self { problems: vec![problem] }
+        Self { problems: vec![problem], warnings: Vec::new() }
     }
 }
 

@@ -162,7 +162,7 @@ impl Reader {
     }
 
     pub fn problem_at(&self, origin: Origin, span: Option<&Range<usize>>, message: impl Into<String>) -> Problem {
-        let snippet = self.source.as_ref().zip(span).map(|(source, span)| source.snippet(span, schema::is_public));
+        let snippet = self.source.as_ref().zip(span).and_then(|(source, span)| source.snippet(span));
         Problem { snippet, ..Problem::new(origin, message) }
     }
 

@@ -69,6 +69,15 @@ pub fn is_public(key: &str) -> bool {
     KEYS.iter().any(|(_, k, secrecy)| *k == key && *secrecy == Public)
 }
 
+pub fn is_known(key: &str) -> bool {
+    KEYS.iter().any(|(_, k, _)| *k == key)
+}
+
+/// Whether a text has the name of a key whose value may not be shown.
+pub fn names_a_secret(text: &str) -> bool {
+    KEYS.iter().any(|(_, key, secrecy)| *secrecy != Public && text.contains(key))
+}
+
 /// What to write instead of an unknown `key` of `section` (empty: outside every section).
 pub fn suggestion(section: &str, key: &str) -> Option<String> {
     if let Some((home, ..)) = KEYS.iter().find(|(s, k, _)| *k == key && *s != section) {
@@ -95,19 +104,26 @@ pub fn nearest<'a>(typed: &str, candidates: impl Iterator<Item = &'a str>) -> Op
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein's edit distance; inputs are cut to 64 characters, which no key reaches.
+/// Edits between two texts: a character more, less, other, or swapped with its neighbour. Inputs are cut to 64
+/// characters, which no key reaches.
 fn distance(a: &str, b: &str) -> usize {
+    let a: Vec<char> = a.chars().take(64).collect();
     let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().take(64).enumerate() {
-        let mut next = vec![i + 1];
-        for (j, to) in b.iter().enumerate() {
-            let replaced = row[j] + usize::from(from != *to);
-            next.push(replaced.min(row[j + 1] + 1).min(next[j] + 1));
+    // `rows[i][j]` is the distance of the first `i` characters from the first `j`.
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
         }
-        row = next;
+        rows.push(row);
     }
-    row.last().copied().unwrap_or_default()
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -116,7 +132,14 @@ mod tests {
 
     #[test]
     fn counts_edits() {
-        for (a, b, edits) in [("", "", 0), ("kitten", "sitting", 3), ("", "abc", 3), ("abc", "", 3), ("äb", "ab", 1)] {
+        for (a, b, edits) in [
+            ("", "", 0),
+            ("kitten", "sitting", 3),
+            ("lotf", "loft", 1),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("äb", "ab", 1),
+        ] {
             assert_eq!(distance(a, b), edits, "{a} {b}");
         }
     }

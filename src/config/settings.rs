@@ -6,8 +6,8 @@ use super::signing::{KeyFile, SigningSettings};
 use super::value::{Schedule, parse_schedule, parse_size, print_size};
 use crate::bucket::Target;
 use crate::nar::Packing;
-use crate::plan::{Pattern, UpstreamKey};
 use crate::nix::{Compression, KeyName, PublicKey, Signature};
+use crate::plan::{Pattern, UpstreamKey};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -79,7 +79,11 @@ pub fn read_store(reader: &mut Reader, environment: &BTreeMap<String, String>) -
     let store = reader.text(("loft", "store"), "a Nix store such as \"auto\", \"daemon\" or \"local\"", |_| true);
     let environment =
         environment.iter().filter(|(name, _)| VARIABLES.contains(&name.as_str())).map(|(n, v)| (n.clone(), v.clone()));
-    crate::store::Settings { store: store.map(|given| given.value), environment: environment.collect(), ..Default::default() }
+    crate::store::Settings {
+        store: store.map(|given| given.value),
+        environment: environment.collect(),
+        ..Default::default()
+    }
 }
 
 pub fn read_packing(reader: &mut Reader) -> Packing {

@@ -24,7 +24,7 @@ pub struct KeyFile {
 }
 
 /// Keys that are ready to sign, and what users should know about them.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct SigningKeys {
     pub keys: Vec<SecretKey>,
     pub warnings: Vec<Problem>,
@@ -131,7 +131,7 @@ impl SigningSettings {
                 Err(error) => problems.push(told(file, &error)),
             }
         }
-        if problems.is_empty() { Ok(read) } else { Err(ConfigError { problems }) }
+        if problems.is_empty() { Ok(read) } else { Err(ConfigError { problems, warnings: read.warnings }) }
     }
 }
 

@@ -81,9 +81,10 @@ impl fmt::Display for Schedule {
             Self::Daily { hour, minute } => write!(f, "{hour:02}:{minute:02}"),
             Self::Every(interval) => {
                 let seconds = interval.as_secs();
+                // One day stays `24h`, as everybody writes it.
                 let (unit, factor) = [("d", 86400), ("h", 3600), ("m", 60)]
                     .into_iter()
-                    .find(|(_, factor)| seconds.is_multiple_of(*factor))
+                    .find(|(unit, factor)| seconds.is_multiple_of(*factor) && (*unit != "d" || seconds > 86400))
                     .unwrap_or(("s", 1));
                 write!(f, "{}{unit}", seconds / factor)
             }

@@ -1,65 +1,36 @@
 //! NARs: from files to compressed, hashed bytes, and back.
 //!
+//! ```text
+//! pack:    tree_walk ─▶ read_ahead ─▶ encode ─▶ digest (NAR) ─▶ compress ─▶ digest (file) ─▶ sink
+//! unpack:  stored bytes ─▶ digest (file) ─▶ decompress ─▶ digest (NAR) ─▶ decode ─▶ files, or nothing
+//! ```
+//!
 //! Everything here blocks and streams; memory does not depend on the size of a NAR.
+//!
+//! The format, `nix-archive-1`: a token is a little-endian `u64` length, the bytes, and zeros up to the next multiple
+//! of 8. A node is `( type regular [executable ""] contents <bytes> )`, `( type symlink target <bytes> )` or
+//! `( type directory entry ( name <bytes> node <node> ) … )`, entries sorted by the bytes of their names.
+//! Source: the NAR chapter of the Nix manual, `archive.cc` in Nix; bounds as in Nix 2.35.
 
-use crate::nix::{Compression, Sha256};
-use std::io::{self, Read, Write};
-use std::path::Path;
+mod compress;
+mod decode;
+mod decompress;
+mod digest;
+mod encode;
+mod pack;
+mod read_ahead;
+mod token;
+mod tree_walk;
+mod unpack;
 
-/// How to compress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Packing {
-    pub compression: Compression,
-    /// `None` is the format's default here: zstd 3, xz 6.
-    pub level: Option<i32>,
-    /// zstd worker threads beside the caller's; 0 compresses on the calling thread.
-    pub workers: u32,
-}
+pub use decode::NarFault;
+pub use digest::Digest;
+pub use pack::{PackError, Packed, Packing, pack, pack_with_progress};
+pub use unpack::{UnpackError, unpack, verify};
 
-/// What went through `pack`: only the end of the stream makes one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Packed {
-    pub nar_hash: Sha256,
-    pub nar_size: u64,
-    pub file_hash: Sha256,
-    pub file_size: u64,
-    /// Deepest nesting; new Nix refuses more than 64.
-    pub depth: usize,
-}
+/// Nix 2.31.5, 2.32.8, 2.33.6, 2.34.8 and all from 2.35 refuse NARs with more nodes on top of each other
+/// ([`Packed::depth`]).
+pub const MAX_DEPTH_OF_NIX: usize = 64;
 
-#[derive(Debug, thiserror::Error)]
-pub enum PackError {
-    /// A file of the path could not be read (vanished, permission, changed size under us).
-    #[error("todo")]
-    Read,
-    /// The sink refused; its own error.
-    #[error("todo")]
-    Sink(#[source] io::Error),
-}
-
-/// Writes the compressed NAR of the file system object at `root` to `sink`, then returns the digests and the sink.
-pub fn pack<W: Write>(_root: &Path, _packing: Packing, _sink: W) -> Result<(Packed, W), PackError> {
-    todo!()
-}
-
-/// What is wrong with a NAR or its compressed form.
-#[derive(Debug, thiserror::Error)]
-pub enum UnpackError {
-    #[error("todo")]
-    Todo,
-}
-
-/// Reads a compressed NAR, checks its grammar, hashes both forms, refuses more than `max_nar_size` bytes.
-pub fn verify<R: Read>(_stored: R, _compression: Compression, _max_nar_size: u64) -> Result<Packed, UnpackError> {
-    todo!()
-}
-
-/// As `verify`, and also creates the tree at `target`, which must not exist.
-pub fn unpack<R: Read>(
-    _stored: R,
-    _compression: Compression,
-    _max_nar_size: u64,
-    _target: &Path,
-) -> Result<Packed, UnpackError> {
-    todo!()
-}
+#[cfg(test)]
+mod tests;

@@ -56,8 +56,6 @@ pub enum PathError {
     EmptyNar,
     #[error(transparent)]
     Bucket(#[from] BucketError),
-    #[error("It was no longer valid in the store when its turn came (collected meanwhile)")]
-    Collected,
     #[error("The push was interrupted before it landed")]
     Interrupted,
     #[error(

@@ -20,7 +20,7 @@ pub use interrupt::Interrupt;
 pub use presence::look_at_all;
 pub use publish::Published;
 
-use crate::bucket::{Body, Bucket, Headers, Key};
+use crate::bucket::{Body, Bucket, Headers, Key, Requests};
 use crate::clock::Clock;
 use crate::ledger::{BucketIdentity, Ledger};
 use crate::nar::Packing;
@@ -46,6 +46,8 @@ pub struct Ends {
     pub ledger: Arc<Ledger>,
     pub clock: Arc<dyn Clock>,
     pub report: Arc<dyn Report>,
+    /// Counts what went to the bucket, for the summary.
+    pub requests: Arc<Requests>,
 }
 
 /// What a user can set.
@@ -89,6 +91,7 @@ pub async fn run(ends: &Ends, options: &Options, request: Request) -> Result<Sum
         None => job.push(ends, options, record).await?,
     };
     summary.duration = ends.clock.boot().saturating_sub(started);
+    summary.requests = ends.requests.total();
     summary.interrupted = options.interrupt.is_raised();
     ends.report.event(Event::Finished(&summary));
     Ok(summary)

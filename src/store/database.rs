@@ -50,7 +50,10 @@ impl Database {
 
     /// Whether it can be read now.
     pub fn probe(&self) -> Result<(), StoreError> {
-        self.read(|db| Ok(db.query_row("select 1 from ValidPaths limit 1", [], |_| Ok(())).optional()?.unwrap_or(())))
+        self.read(|db| {
+            db.query_row("select 1 from ValidPaths limit 1", [], |_| Ok(())).optional()?;
+            Ok(())
+        })
     }
 
     /// In the order asked; `None` for a path that is not valid.
@@ -156,10 +159,7 @@ impl Database {
             // Could not look: not quiet.
             Err(_) => u64::MAX,
         };
-        let dotfile = match beside(&self.file, ".lock").try_exists() {
-            Ok(exists) => exists,
-            Err(_) => true,
-        };
+        let dotfile = beside(&self.file, ".lock").try_exists().unwrap_or(true);
         Ok(Traces {
             identity: (main.dev(), main.ino()),
             len: main.len(),

@@ -18,7 +18,14 @@ pub enum StoreError {
         "No Nix store can be reached. Database {}: {database_reason}. Daemon socket {}: {daemon_reason}",
         database.display(), socket.display()
     )]
-    Unreachable { database: PathBuf, database_reason: String, socket: PathBuf, daemon_reason: String },
+    Unreachable {
+        database: PathBuf,
+        database_reason: String,
+        socket: PathBuf,
+        daemon_reason: String,
+        /// `Retry` where either may come back by itself.
+        remedy: Remedy,
+    },
 
     #[error("Opening the store database {} failed", file.display())]
     DatabaseFile { file: PathBuf, source: io::Error },
@@ -81,7 +88,8 @@ impl StoreError {
                 _ => Remedy::Stop,
             },
             Self::DatabaseBusy { .. } | Self::DaemonLost { .. } => Remedy::Retry,
-            Self::Unreachable { .. } | Self::DaemonProtocol { .. } => Remedy::Stop,
+            Self::Unreachable { remedy, .. } => *remedy,
+            Self::DaemonProtocol { .. } => Remedy::Stop,
             Self::Damaged { .. }
             | Self::DaemonRefused { .. }
             | Self::NotValid { .. }
@@ -100,6 +108,11 @@ impl StoreError {
     /// Whether the database itself is out of reach, so that the daemon may still know.
     pub(super) fn is_database_access(&self) -> bool {
         matches!(self, Self::DatabaseFile { .. } | Self::Database { .. } | Self::DatabaseBusy { .. })
+    }
+
+    /// Whether the daemon itself is out of reach.
+    pub(super) fn is_daemon_access(&self) -> bool {
+        matches!(self, Self::DaemonConnect { .. } | Self::DaemonLost { .. } | Self::DaemonProtocol { .. })
     }
 
     /// Message and causes on one line, for a reason inside another message.

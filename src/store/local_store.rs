@@ -10,6 +10,7 @@ use super::location::Place;
 use super::temp_roots::TempRoots;
 use super::{Location, Protection, Settings, Store, StoreError};
 use crate::nix::{PathInfo, StorePath};
+use crate::remedy::Remedy;
 use std::sync::{Mutex, PoisonError};
 
 /// Opens the store that `settings` point at, and makes sure that it answers.
@@ -60,25 +61,33 @@ impl LocalStore {
                 return answer;
             }
         };
-        if let Err(error) = self.daemon.greet() {
-            return Err(StoreError::Unreachable {
-                database: self.location.database(),
-                database_reason: first.reason(),
-                socket: self.location.daemon_socket.clone(),
-                daemon_reason: error.reason(),
-            });
-        }
         // Up to Nix 2.21 an ordinary user can read the database only while somebody has it open, as the
-        // daemon's process of the connection just made has.
-        match database(&files.database) {
-            Err(error) if error.is_database_access() => {
-                self.note(Some(error.reason()));
-                daemon(&self.daemon)
-            }
-            answer => {
-                self.note(None);
-                answer
-            }
+        // daemon's process of a connection has.
+        let error = match self.daemon.greet() {
+            Ok(()) => match database(&files.database) {
+                Err(error) if error.is_database_access() => error,
+                answer => {
+                    self.note(None);
+                    return answer;
+                }
+            },
+            Err(daemon) => return Err(self.unreachable(&first, &daemon)),
+        };
+        self.note(Some(error.reason()));
+        daemon(&self.daemon).map_err(|daemon| match daemon.is_daemon_access() {
+            true => self.unreachable(&error, &daemon),
+            false => daemon,
+        })
+    }
+
+    fn unreachable(&self, database: &StoreError, daemon: &StoreError) -> StoreError {
+        let retry = [database, daemon].iter().any(|error| error.remedy() == Remedy::Retry);
+        StoreError::Unreachable {
+            database: self.location.database(),
+            database_reason: database.reason(),
+            socket: self.location.daemon_socket.clone(),
+            daemon_reason: daemon.reason(),
+            remedy: if retry { Remedy::Retry } else { Remedy::Stop },
         }
     }
 
@@ -128,13 +137,19 @@ impl Store for LocalStore {
             Ok(()) => Protection::Held,
             Err(own) => {
                 let folder = self.location.state_dir.join("temproots");
-                Protection::Unheld(format!("{error}; writing a temporary root below {} failed: {own}", folder.display()))
+                Protection::Unheld(format!(
+                    "{error}; writing a temporary root below {} failed: {own}",
+                    folder.display()
+                ))
             }
         })
     }
 
     fn reachable(&self, roots: &[StorePath]) -> Result<Vec<PathInfo>, StoreError> {
-        self.ask(|database| database.reachable(roots), |daemon| super::closure::by_batches(&DaemonOnly(self, daemon), roots))
+        self.ask(
+            |database| database.reachable(roots),
+            |daemon| super::closure::by_batches(&DaemonOnly(self, daemon), roots),
+        )
     }
 }
 

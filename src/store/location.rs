@@ -133,8 +133,7 @@ fn build(
 
     let store_dir = store_dir(setting, parameter("store"), environment)?;
     let real = parameter("real").map(|real| absolute(setting, real)).transpose()?;
-    let real_store_dir =
-        real.or_else(|| below_root("nix/store")).unwrap_or_else(|| PathBuf::from(store_dir.as_str()));
+    let real_store_dir = real.or_else(|| below_root("nix/store")).unwrap_or_else(|| PathBuf::from(store_dir.as_str()));
     let default_state = PathBuf::from(environment.get("NIX_STATE_DIR").unwrap_or(STATE_DIR));
     let state = parameter("state").map(|state| absolute(setting, state)).transpose()?;
     let state_is_given = state.is_some() || root.is_some();
@@ -172,7 +171,9 @@ fn unsupported(base: &str) -> &'static str {
             "it is a binary cache, and loft pushes from the store of this machine"
         }
         Some("local-overlay") => "its database lacks the lower store's paths; run a daemon on it and use unix://",
-        _ => "known are auto, daemon, local, unix://SOCKET, local?root=DIRECTORY and the absolute path of a chroot store",
+        _ => {
+            "known are auto, daemon, local, unix://SOCKET, local?root=DIRECTORY and the absolute path of a chroot store"
+        }
     }
 }
 
@@ -182,9 +183,8 @@ fn parameters(setting: &str, query: &str) -> Result<BTreeMap<String, String>, St
         .split('&')
         .filter(|part| !part.is_empty())
         .map(|part| {
-            let (name, value) = part
-                .split_once('=')
-                .ok_or_else(|| malformed(setting, format!("parameter {part:?} has no value")))?;
+            let (name, value) =
+                part.split_once('=').ok_or_else(|| malformed(setting, format!("parameter {part:?} has no value")))?;
             Ok((percent_decode(setting, name)?, percent_decode(setting, value)?))
         })
         .collect()
@@ -319,7 +319,8 @@ mod tests {
             assert!(error.to_string().contains(hint), "{error}");
             assert!(error.to_string().contains(store), "{error}");
         }
-        for store in ["local?root=%zz", "local?root=%", "local?root=%f", "local?root", "local?root=%ff", "local?root=%+1"]
+        for store in
+            ["local?root=%zz", "local?root=%", "local?root=%f", "local?root", "local?root=%ff", "local?root=%+1"]
         {
             assert!(matches!(find(store, &[]), Err(StoreError::Setting { .. })), "{store}");
         }

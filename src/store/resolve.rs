@@ -100,7 +100,9 @@ fn present(location: &Location, typed: &Path, path: StorePath) -> Result<StorePa
     let real = location.real_path(&path);
     match std::fs::symlink_metadata(&real) {
         Ok(_) => Ok(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::Gone { typed: typed.to_owned(), path }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(StoreError::Gone { typed: typed.to_owned(), path })
+        }
         Err(source) => Err(StoreError::Look { at: real, source }),
     }
 }
@@ -169,7 +171,7 @@ mod tests {
             PathBuf::from(format!("{logical}/")),
             PathBuf::from(format!("{logical}/bin/hello")),
             PathBuf::from(format!("{logical}/not/there")),
-            PathBuf::from(format!("/logical/x/../store/./{BASE}")),
+            PathBuf::from(format!("/logical/../logical/store/./{BASE}")),
             real.join(BASE),
             real.join(BASE).join("bin"),
             result.join("bin/hello"),

@@ -101,9 +101,7 @@ impl<'a> Cells<'a> {
     /// `error` is about another cell of this row.
     fn about(&self, name: &str, error: RowError) -> RowError {
         match error {
-            RowError::Store(StoreError::Damaged { path, what, .. }) => {
-                self.damaged(format!("{name} {path:?}: {what}"))
-            }
+            RowError::Store(StoreError::Damaged { path, what, .. }) => self.damaged(format!("{name} {path:?}: {what}")),
             other => other,
         }
     }

@@ -139,7 +139,10 @@ mod tests {
         put_string(&mut padded, "a");
         padded[10] = 1;
         assert!(matches!(reader(&padded).bytes(), Err(WireError::Malformed(_))));
-        assert!(matches!(reader(&[1, 0, 0, 0, 0, 0, 0, 0, 0xff, 0, 0, 0, 0, 0, 0, 0]).string(), Err(WireError::Malformed(_))));
+        assert!(matches!(
+            reader(&[1, 0, 0, 0, 0, 0, 0, 0, 0xff, 0, 0, 0, 0, 0, 0, 0]).string(),
+            Err(WireError::Malformed(_))
+        ));
     }
 
     #[test]

@@ -3,4 +3,7 @@
 mod layers;
 mod support;
 
+mod cli;
+mod config;
 mod store;
+mod store_daemon;

@@ -35,7 +35,7 @@ pub struct Global {
     /// Tell every step on stderr (never a secret)
     #[arg(long, global = true)]
     pub debug: bool,
-    /// Tell errors and the result only
+    /// Tell warnings, errors and the result only
     #[arg(short, long, global = true, conflicts_with = "debug")]
     pub quiet: bool,
     /// When to use colours; `auto` obeys NO_COLOR and the terminal

@@ -26,6 +26,9 @@ impl Failure {
     pub fn render(&self) -> String {
         let mut text = String::new();
         if let Some(config) = self.error.downcast_ref::<ConfigError>() {
+            for warning in &config.warnings {
+                let _ = writeln!(text, "warning: {}", printable(&warning.to_string()));
+            }
             for problem in &config.problems {
                 let _ = writeln!(text, "error: {}", printable(&problem.to_string()));
             }

@@ -124,11 +124,16 @@ impl Uploader {
         let (sender, pieces) = mpsc::channel(QUEUED_PARTS);
         let encoder = {
             let (info, memory, interrupt) = (info.clone(), self.memory.clone(), self.interrupt.clone());
+            let wish = interrupt.clone();
             let (runtime, report) = (Handle::current(), self.report.clone());
             tokio::task::spawn_blocking(move || {
                 let _slot = slot;
                 let sink = Parts::new(info.nar_size.map(NonZeroU64::get), sender, memory, runtime, interrupt);
-                encode(&info, root, packing, sink, report.as_ref())
+                encode(&info, root, packing, sink, report.as_ref()).map_err(|error| match error {
+                    // The sink refused because of the wish, not because of an error.
+                    PathError::Read(nar::PackError::Sink(_)) if wish.is_raised() => PathError::Interrupted,
+                    error => error,
+                })
             })
         };
         let (packed, nar_size) = self.send(&key, encoder, pieces).await?;

@@ -1,0 +1,599 @@
+//! `loft.toml`: what is accepted, what is refused and how it is told, and that no secret gets out.
+
+use loft::bucket::Target;
+use loft::config::{ConfigError, Flags, Loaded, Origin, Schedule, Sources, load, show};
+use loft::nix::{Compression, KeyName, SecretKey};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The example of the documentation, word for word.
+const EXAMPLE: &str = r#"[s3]
+bucket = "nix-cache"
+region = "us-east-1"
+endpoint = "http://172.16.1.50:31292"
+# access_key / secret_key may stand here; AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY (and the session token) otherwise
+
+[s3.extra_headers]                       # sent with every S3 request, see below
+"CF-Access-Client-Id" = "xxx"
+
+[loft]
+upload_threads = 12
+scan_on_startup = true
+populate_cache_on_startup = false
+local_cache_path = ".direnv/cache.db"    # default /var/lib/loft/cache.db
+compression = "zstd"                     # or "xz"
+signing_key_path = "/run/secrets/nix-signing-key"
+signing_key_name = "nix-cache"
+skip_signed_by_keys = ["cache.nixos.org-1", "nix-community.cachix.org-1"]
+prune_enabled = false
+prune_retention_days = 30
+prune_max_size_gb = 1000
+prune_target_percentage = 80
+prune_schedule = "24h"                   # an interval ("90m", "24h", "7d") or a time of day ("00:00")
+"#;
+
+struct Setup {
+    dir: tempfile::TempDir,
+    sources: Sources,
+}
+
+impl Setup {
+    fn new(text: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("loft.toml");
+        fs::write(&file, text).unwrap();
+        Self { dir, sources: Sources { file: Some(file), ..Sources::default() } }
+    }
+
+    fn variable(mut self, name: &str, value: &str) -> Self {
+        self.sources.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    fn flags(mut self, flags: Flags) -> Self {
+        self.sources.flags = flags;
+        self
+    }
+
+    fn load(&self) -> Result<Loaded, ConfigError> {
+        load(&self.sources)
+    }
+
+    /// Of a setting, what `config show` says: value and origin without the directory.
+    fn shown(&self, key: &str) -> (serde_json::Value, String) {
+        let loaded = self.load().unwrap();
+        let entry = loaded.effective.iter().find(|entry| entry.key == key).expect(key);
+        let origin = entry.origin.to_string();
+        (entry.value.clone(), origin.replace(&format!("{}/", self.dir.path().display()), ""))
+    }
+}
+
+fn to(url: &str) -> Flags {
+    Flags { to: Some(url.to_owned()), ..Flags::default() }
+}
+
+fn s3(loaded: &Loaded) -> &loft::bucket::S3Settings {
+    match loaded.bucket().unwrap() {
+        Target::S3(s3) => s3,
+        Target::Directory(directory) => panic!("{directory:?}"),
+    }
+}
+
+#[test]
+fn the_example_is_read_without_a_word() {
+    let setup = Setup::new(EXAMPLE);
+    let loaded = setup.load().unwrap();
+    assert_eq!(loaded.warnings, []);
+    let (s3, settings) = (s3(&loaded), &loaded.settings);
+    assert_eq!((s3.bucket.as_str(), s3.region.as_deref()), ("nix-cache", Some("us-east-1")));
+    assert_eq!(s3.endpoint.as_deref(), Some("http://172.16.1.50:31292"));
+    assert_eq!(s3.extra_headers.names().collect::<Vec<_>>(), ["cf-access-client-id"]);
+    assert_eq!(settings.push.upload_threads, 12);
+    assert!(settings.service.scan_on_startup && !settings.service.populate_cache_on_startup);
+    assert_eq!(settings.ledger, PathBuf::from(".direnv/cache.db"));
+    assert_eq!(settings.packing.compression, Compression::Zstd);
+    assert_eq!(settings.signing.files[0].path, PathBuf::from("/run/secrets/nix-signing-key"));
+    assert_eq!(settings.signing.files[0].name, Some(KeyName::parse("nix-cache").unwrap()));
+    let skipped: Vec<_> = settings.push.skip_signed_by.iter().map(|key| key.name.as_str()).collect();
+    assert_eq!(skipped, ["cache.nixos.org-1", "nix-community.cachix.org-1"]);
+    assert_eq!((settings.prune.retention_days, settings.prune.max_size_gb), (30, Some(1000)));
+    assert_eq!(settings.prune.schedule, Schedule::Every(Duration::from_secs(86400)));
+    assert!(load(&Sources { strict: true, ..setup.sources.clone() }).is_ok());
+}
+
+#[test]
+fn every_new_key_is_read() {
+    let public = SecretKey::generate(KeyName::parse("up-1").unwrap()).unwrap().public();
+    let setup = Setup::new(&format!(
+        r#"
+[s3]
+bucket = "b"
+prefix = "nix/x86"
+addressing_style = "virtual"
+access_key_file = "/run/a"
+secret_key_file = "/run/s"
+profile = "work"
+ca_file = "/etc/ca.pem"
+storage_class = "STANDARD_IA"
+[loft]
+compression = "xz"
+compression_level = 9
+store = "local?root=/mnt"
+priority = 30
+upstreams = ["https://cache.nixos.org/"]
+exclude = ["*-source", "secret-*"]
+memory_limit = "1GiB"
+nar_listings = true
+build_logs = true
+debug_info = true
+metrics_address = "[::1]:9100"
+signing_key_paths = ["/k1", "/k2", "/k1"]
+skip_signed_by_keys = ["{public}"]
+prune_schedule = "03:30"
+"#
+    ));
+    let loaded = setup.load().unwrap();
+    assert_eq!(loaded.warnings, []);
+    let (s3, settings) = (s3(&loaded), &loaded.settings);
+    assert_eq!((s3.prefix.as_str(), s3.profile.as_deref()), ("nix/x86", Some("work")));
+    assert_eq!(s3.storage_class.as_deref(), Some("STANDARD_IA"));
+    assert_eq!((settings.packing.compression, settings.packing.level), (Compression::Xz, Some(9)));
+    assert_eq!(settings.store.store.as_deref(), Some("local?root=/mnt"));
+    assert_eq!(settings.push.memory_limit, 1 << 30);
+    assert_eq!(settings.push.upstreams, ["https://cache.nixos.org"]);
+    assert_eq!(settings.push.exclude.len(), 2);
+    assert_eq!(settings.push.skip_signed_by[0].public, Some(public));
+    assert_eq!(settings.signing.files.len(), 2, "the same file twice signs once");
+    assert_eq!(settings.service.metrics_address, Some("[::1]:9100".parse().unwrap()));
+    assert_eq!(settings.prune.schedule, Schedule::Daily { hour: 3, minute: 30 });
+    assert!(settings.push.nar_listings && settings.push.build_logs && settings.push.debug_info);
+}
+
+/// Text; line, column and part of the message of each problem, in order.
+type Broken = (&'static str, &'static [(usize, usize, &'static str)]);
+
+const BROKEN: &[Broken] = &[
+    // Syntax.
+    ("[s3\nbucket = \"b\"", &[(1, 4, "Not valid TOML")]),
+    ("[s3]\nbucket = b", &[(2, 10, "Not valid TOML")]),
+    ("[s3]\nbucket = \"b", &[(2, 12, "Not valid TOML")]),
+    ("[s3]\nbucket = \"a\"\nbucket = \"b\"", &[(3, 1, "duplicate key")]),
+    ("[loft]\nupload_threads = 12x\nscan_on_startup = tru", &[(2, 18, "Not valid"), (3, 19, "Not valid")]),
+    // Types.
+    ("s3 = 3", &[(1, 1, "`s3` must be a section")]),
+    ("[s3]\nbucket = 3", &[(2, 10, "`bucket` is 3, but must be the bucket's name")]),
+    ("[loft]\nupload_threads = \"12\"", &[(2, 18, "`upload_threads` is \"12\", but must be a whole number")]),
+    ("[loft]\nupload_threads = 1.5", &[(2, 18, "a fraction")]),
+    ("[loft]\nscan_on_startup = \"yes\"", &[(2, 19, "must be true or false, without quotes")]),
+    ("[loft]\nprune_schedule = 00:00", &[(2, 18, "a date or time without quotes")]),
+    ("[loft]\nsigning_key_paths = \"/k\"", &[(2, 21, "for example [\"/k\"]")]),
+    ("[loft]\nexclude = [\"a\", 3]", &[(2, 17, "An item of `exclude` is 3")]),
+    ("[s3]\nextra_headers = \"X: y\"", &[(2, 17, "[s3.extra_headers]")]),
+    ("[s3.extra_headers]\nX-Foo = 3", &[(2, 9, "\"X-Foo\"")]),
+    ("[loft]\ncompression = [\"zstd\"]", &[(2, 15, "`compression` is a list")]),
+    ("[loft]\nupload_threads = 99999999999999999999", &[(2, 18, "beyond 64 bits")]),
+    // Values.
+    ("[loft]\nupload_threads = 0", &[(2, 18, "from 1 to 512")]),
+    ("[loft]\nupload_threads = -1", &[(2, 18, "is -1")]),
+    ("[loft]\nprune_target_percentage = 101", &[(2, 27, "from 1 to 100")]),
+    ("[loft]\nprune_retention_days = 0", &[(2, 24, "from 1 to")]),
+    ("[loft]\nprune_max_size_gb = 0", &[(2, 21, "from 1,")]),
+    ("[loft]\nprune_schedule = \"daily\"", &[(2, 18, "\"90m\", \"24h\", \"7d\"")]),
+    ("[loft]\nprune_schedule = \"25:00\"", &[(2, 18, "`prune_schedule` is \"25:00\"")]),
+    ("[loft]\nprune_schedule = \"5s\"", &[(2, 18, "at least a minute")]),
+    ("[loft]\nprune_schedule = \"24\"", &[(2, 18, "`prune_schedule` is \"24\"")]),
+    ("[loft]\ncompression = \"brotli\"", &[(2, 15, "\"zstd\", \"xz\" or \"none\"")]),
+    ("[loft]\ncompression_level = 23", &[(2, 21, "from 1 to 22")]),
+    ("[loft]\ncompression = \"xz\"\ncompression_level = 10", &[(3, 21, "from 0 to 9")]),
+    ("[loft]\ncompression = \"none\"\ncompression_level = 3", &[(3, 21, "no levels")]),
+    ("[loft]\nmemory_limit = \"1MiB\"", &[(2, 16, "at least 32 MiB")]),
+    ("[loft]\nmemory_limit = \"lots\"", &[(2, 16, "`memory_limit` is \"lots\"")]),
+    ("[loft]\nmetrics_address = \":9100\"", &[(2, 19, "an IP address and a port")]),
+    ("[loft]\nsigning_key_path = \"k\"\nsigning_key_name = \"a b\"", &[(3, 20, "no key name")]),
+    ("[loft]\nskip_signed_by_keys = [\"ok-1\", \"a:b\"]", &[(2, 32, "neither a key's name nor a public key")]),
+    ("[loft]\nexclude = [\"/nix/store/*\"]", &[(2, 12, "not over paths")]),
+    ("[loft]\nupstreams = [\"cache.nixos.org\"]", &[(2, 14, "https://cache.nixos.org")]),
+    ("[loft]\nupstreams = [\"https://u:pw@h\"]", &[(2, 14, "user name or password")]),
+    ("[s3]\nbucket = \"s3://b\"", &[(2, 10, "the bucket's name alone")]),
+    ("[s3]\nbucket = \"\"", &[(2, 10, "`bucket` is \"\"")]),
+    ("[s3]\nprefix = \"a/../b\"", &[(2, 10, "`prefix`")]),
+    ("[s3]\naddressing_style = \"dns\"", &[(2, 20, "\"auto\", \"path\" or \"virtual\"")]),
+    ("[s3]\nendpoint = \"localhost:3900\"", &[(2, 12, "http:// or https://")]),
+    ("[s3]\nendpoint = \"ftp://h\"", &[(2, 12, "neither an http://")]),
+    ("[s3]\nendpoint = \"http://h/bucket\"", &[(2, 12, "has a path")]),
+    ("[s3]\nendpoint = \"http://u:pw@h\"", &[(2, 12, "user name or password")]),
+    ("[s3]\nendpoint = \"http://h:99999\"", &[(2, 12, "port")]),
+    ("[s3]\nendpoint = \"http://\"", &[(2, 12, "host name")]),
+    ("[s3]\naccess_key = \"GK0123456789\"", &[(2, 14, "no secret key")]),
+    ("[s3]\nsecret_key_file = \"/f\"", &[(2, 19, "no access key")]),
+    ("[s3]\naccess_key = \"a\"\naccess_key_file = \"/f\"\nsecret_key = \"s\"", &[(3, 19, "both set")]),
+    ("[s3.extra_headers]\nx-amz-meta-a = \"b\"", &[(2, 16, "x-amz-")]),
+    ("[s3.extra_headers]\nHost = \"b\"", &[(2, 8, "Host")]),
+    ("[s3.extra_headers]\nAuthorization = \"b\"", &[(2, 17, "Authorization")]),
+    ("[s3.extra_headers]\n\"a b\" = \"c\"", &[(2, 9, "\"a b\"")]),
+    // All in one go, in the file's order, whatever the sections' order.
+    (
+        "[loft]\nupload_threads = 0\ncompression = 3\n[s3]\nendpoint = \"x\"\n",
+        &[(2, 18, "upload_threads"), (3, 15, "compression"), (5, 12, "endpoint")],
+    ),
+    ("# ünïcödé\n[loft] # é\nexclude = [\"é\", \"ok\", \"b c\"]", &[(3, 12, "'é'"), (3, 23, "' '")]),
+    ("[loft]\r\nupload_threads = 0\r\n", &[(2, 18, "upload_threads")]),
+];
+
+#[test]
+fn tells_every_problem_with_its_place() {
+    assert!(BROKEN.len() >= 25);
+    for (text, expected) in BROKEN {
+        let setup = Setup::new(text);
+        let error = setup.load().expect_err(text);
+        let told = error.to_string();
+        assert_eq!(error.problems.len(), expected.len(), "{text}\n{told}");
+        for (problem, (line, column, part)) in error.problems.iter().zip(*expected) {
+            let Origin::File(place) = &problem.origin else { panic!("{text}\n{problem}") };
+            assert_eq!((place.line, place.column), (*line, *column), "{text}\n{told}");
+            assert_eq!(Some(&*place.file), setup.sources.file.as_deref());
+            assert!(problem.to_string().contains(part), "{text}\n{problem}\nlacks {part}");
+        }
+    }
+}
+
+#[test]
+fn shows_the_line_with_a_mark_and_what_to_do() {
+    let setup = Setup::new("[s3]\nendpoint = \"localhost:3900\"\n");
+    let told = setup.load().unwrap_err().to_string().replace(&format!("{}/", setup.dir.path().display()), "");
+    assert_eq!(
+        told,
+        "loft.toml:2:12: `endpoint` does not say whether it is http:// or https://\n  \
+         2 | endpoint = \"localhost:3900\"\n    \
+         |            ^^^^^^^^^^^^^^^^\n  \
+         hint: write http://HOST:PORT or https://HOST"
+    );
+}
+
+#[test]
+fn unknown_keys_warn_and_strictly_are_errors() {
+    let cases = [
+        ("[loft]\nuplod_threads = 3", 2, "Unknown key `uplod_threads` in [loft]", "did you mean `upload_threads`?"),
+        ("[loft]\nbucket = \"b\"", 2, "Unknown key `bucket` in [loft]", "`bucket` belongs in [s3]"),
+        ("bucket = \"b\"", 1, "Unknown key `bucket`", "`bucket` belongs in [s3]"),
+        ("[lotf]\ncompression = \"xz\"", 1, "Unknown section [lotf]", "did you mean [loft]?"),
+        ("[extra_headers]\nX-A = \"b\"", 1, "Unknown section [extra_headers]", "`extra_headers` belongs in [s3]"),
+        ("\n[s3]\nacces_key = \"b\"", 3, "Unknown key `acces_key` in [s3]", "did you mean `access_key`?"),
+    ];
+    for (text, line, message, help) in cases {
+        let setup = Setup::new(text);
+        let loaded = setup.load().unwrap();
+        let [warning] = &loaded.warnings[..] else { panic!("{text}: {:?}", loaded.warnings) };
+        assert!(matches!(&warning.origin, Origin::File(place) if place.line == line), "{text}: {warning}");
+        assert_eq!((warning.message.as_str(), warning.help.as_deref()), (message, Some(help)));
+        let error = load(&Sources { strict: true, ..setup.sources.clone() }).unwrap_err();
+        assert_eq!(error.problems, loaded.warnings);
+    }
+    // Beside an error they are told too: they may be its cause.
+    let error = Setup::new("[s3]\nacces_key = \"a\"\nsecret_key = \"s\"").load().unwrap_err();
+    assert_eq!((error.problems.len(), error.warnings.len()), (1, 1));
+}
+
+#[test]
+fn keys_of_the_original_that_lost_their_meaning_are_no_errors() {
+    let setup = Setup::new("[loft]\nuse_disk_for_large_nars = true\nlarge_nar_threshold_mb = 100\n");
+    assert_eq!(setup.load().unwrap().warnings.len(), 2);
+    assert!(load(&Sources { strict: true, ..setup.sources.clone() }).is_ok());
+}
+
+#[test]
+fn later_layers_win_and_each_value_knows_its_origin() {
+    let text = "[s3]\nbucket = \"file\"\nregion = \"r1\"\nendpoint = \"http://h:1\"\n[loft]\nupload_threads = 3\n";
+    let setup = Setup::new(text);
+    assert_eq!(setup.shown("s3.bucket"), ("file".into(), "loft.toml:2:10".into()));
+    assert_eq!(setup.shown("loft.upload_threads"), (3.into(), "loft.toml:6:18".into()));
+    assert_eq!(setup.shown("loft.priority"), (41.into(), "default".into()));
+
+    let setup = setup.variable("LOFT_CACHE", "s3://variable?region=r2").variable("AWS_REGION", "aws");
+    assert_eq!(setup.shown("s3.bucket"), ("variable".into(), "LOFT_CACHE".into()));
+    assert_eq!(setup.shown("s3.region"), ("r2".into(), "LOFT_CACHE".into()));
+    assert_eq!(setup.shown("s3.endpoint"), ("http://h:1".into(), "loft.toml:4:12".into()));
+
+    let setup = setup.flags(Flags { jobs: Some(7), level: Some(9), ..to("s3://flag") });
+    assert_eq!(setup.shown("s3.bucket"), ("flag".into(), "--to".into()));
+    assert_eq!(setup.shown("s3.region"), ("r1".into(), "loft.toml:3:10".into()));
+    assert_eq!(setup.shown("loft.upload_threads"), (7.into(), "--jobs".into()));
+    assert_eq!(setup.load().unwrap().settings.packing.level, Some(9));
+
+    let setup = Setup::new("[s3]\nbucket = \"b\"\n").variable("AWS_DEFAULT_REGION", "eu").variable("AWS_REGION", "");
+    assert_eq!(setup.shown("s3.region"), ("eu".into(), "AWS_DEFAULT_REGION".into()));
+}
+
+#[test]
+fn flags_are_checked_like_the_file() {
+    let setup = Setup::new("").flags(Flags { jobs: Some(0), level: Some(99), ..to("s3://b") });
+    let error = setup.load().unwrap_err();
+    let origins: Vec<_> = error.problems.iter().map(|problem| problem.origin.to_string()).collect();
+    assert_eq!(origins, ["--level", "--jobs"], "{error}");
+    for url in ["http://h/b", "s3://", "s3://a:b@c", "file://relative", "nonsense", "s3://b?endpoint=ftp://x"] {
+        let error = Setup::new("").flags(to(url)).load().unwrap_err();
+        assert_eq!(error.problems[0].origin, Origin::Flag("--to"), "{url}: {error}");
+    }
+}
+
+#[test]
+fn a_directory_is_a_cache() {
+    let setup = Setup::new("[s3]\nbucket = \"b\"\n").flags(to("file:///srv/cache"));
+    let loaded = setup.load().unwrap();
+    assert!(matches!(loaded.bucket().unwrap(), Target::Directory(path) if path.as_os_str() == "/srv/cache"));
+    assert!(loaded.effective.iter().all(|entry| !entry.key.starts_with("s3.")));
+}
+
+/// The file's secrets are for the file's server.
+#[test]
+fn secrets_do_not_follow_to_another_server() {
+    let text = "[s3]\nbucket = \"b\"\nendpoint = \"http://home:80/\"\naccess_key = \"GKhome\"\nsecret_key = \"s\"\n\
+                [s3.extra_headers]\nX-Token = \"t\"\n";
+    for (url, kept) in [
+        ("s3://b", true),
+        ("s3://other?endpoint=http://HOME", true),
+        ("s3://b?endpoint=https://home:80", false),
+        ("s3://b?endpoint=http://elsewhere", false),
+    ] {
+        let loaded = Setup::new(text).flags(to(url)).load().unwrap();
+        let s3 = s3(&loaded);
+        assert_eq!(s3.access_key.is_some(), kept, "{url}");
+        assert_eq!(s3.secret_key.is_some(), kept, "{url}");
+        assert_eq!(!s3.extra_headers.is_empty(), kept, "{url}");
+        assert_eq!(loaded.warnings.is_empty(), kept, "{url}");
+    }
+    // What the environment gives is given for this run.
+    let setup = Setup::new(text).variable("LOFT_EXTRA_HEADER_X_TOKEN", "mine");
+    let loaded = setup.flags(to("s3://b?endpoint=http://elsewhere")).load().unwrap();
+    assert_eq!(s3(&loaded).extra_headers.names().collect::<Vec<_>>(), ["x-token"]);
+}
+
+#[test]
+fn headers_of_the_environment_win_over_the_files() {
+    let setup = Setup::new("[s3]\nbucket = \"b\"\n[s3.extra_headers]\nCf-Access-Client-Id = \"file\"\nX-B = \"b\"\n")
+        .variable("LOFT_EXTRA_HEADER_CF_ACCESS_CLIENT_ID", "environment");
+    let loaded = setup.load().unwrap();
+    let headers: BTreeMap<_, _> =
+        s3(&loaded).extra_headers.iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
+    assert_eq!(headers, BTreeMap::from([("cf-access-client-id", "environment"), ("x-b", "b")]));
+    assert_eq!(setup.shown("s3.extra_headers.cf-access-client-id").1, "LOFT_EXTRA_HEADER_CF_ACCESS_CLIENT_ID");
+    for (variable, value) in
+        [("LOFT_EXTRA_HEADER_HOST", "h"), ("LOFT_EXTRA_HEADER_", "v"), ("LOFT_EXTRA_HEADER_X", "a\nb")]
+    {
+        let error = Setup::new("").variable(variable, value).load().unwrap_err();
+        assert_eq!(error.problems[0].origin, Origin::Environment(variable.to_owned()));
+    }
+}
+
+#[test]
+fn half_a_credential_may_come_from_the_environment() {
+    let setup = Setup::new("[s3]\nbucket = \"b\"\naccess_key = \"GKx\"\n").variable("AWS_SECRET_ACCESS_KEY", "sec");
+    assert_eq!(s3(&setup.load().unwrap()).secret_key.as_ref().unwrap().expose(), "sec");
+}
+
+#[test]
+fn a_missing_file_matters_only_when_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("none.toml");
+    let error = load(&Sources { file: Some(missing.clone()), ..Sources::default() }).unwrap_err();
+    assert!(error.to_string().contains(&missing.display().to_string()), "{error}");
+    let environment = BTreeMap::from([("LOFT_CONFIG".to_owned(), missing.display().to_string())]);
+    let error = load(&Sources { environment, ..Sources::default() }).unwrap_err();
+    assert_eq!(error.problems[0].origin, Origin::Environment("LOFT_CONFIG".into()));
+    // The tests' working directory has no loft.toml.
+    let loaded = load(&Sources { flags: to("s3://b"), ..Sources::default() }).unwrap();
+    assert_eq!(s3(&loaded).bucket, "b");
+    let error = load(&Sources::default()).unwrap().bucket().unwrap_err().to_string();
+    for part in ["--to", "LOFT_CACHE", "no loft.toml in the current directory"] {
+        assert!(error.contains(part), "{error}");
+    }
+    // Files that are none.
+    fs::write(&missing, b"[s3]\n\xff").unwrap();
+    let sources = Sources { file: Some(missing.clone()), ..Sources::default() };
+    assert!(load(&sources).unwrap_err().to_string().contains("line 2 is not valid UTF-8"));
+    fs::write(&missing, "#".repeat(2 << 20)).unwrap();
+    assert!(load(&sources).unwrap_err().to_string().contains("larger than 1 MiB"));
+    assert!(load(&Sources { file: Some(dir.path().to_owned()), ..Sources::default() }).is_err());
+    fs::write(&missing, "\u{feff}[s3]\nbucket = \"b\"\n").unwrap();
+    assert_eq!(load(&sources).unwrap().warnings, [], "a byte order mark is no mistake");
+}
+
+#[test]
+fn the_ledger_has_a_place_for_everyone() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().display().to_string();
+    let ledger = |setup: Setup| setup.load().unwrap().settings.ledger;
+    let set = Setup::new("[loft]\nlocal_cache_path = \"x/y.db\"").variable("HOME", &home);
+    assert_eq!(ledger(set), PathBuf::from("x/y.db"));
+    assert_eq!(ledger(Setup::new("")), PathBuf::from("/var/lib/loft/cache.db"));
+    if !std::path::Path::new("/var/lib/loft").exists() {
+        let cache = dir.path().join(".cache/loft/cache.db");
+        assert_eq!(ledger(Setup::new("").variable("HOME", &home)), cache);
+        let xdg = Setup::new("").variable("HOME", &home).variable("XDG_CACHE_HOME", "/xdg");
+        assert_eq!(ledger(xdg), PathBuf::from("/xdg/loft/cache.db"));
+    }
+}
+
+#[test]
+fn shows_every_setting_once_and_no_secret() {
+    let setup = Setup::new(
+        "[s3]\nbucket = \"b\"\naccess_key = \"GKabcdefghijkl\"\nsecret_key = \"hunter2hunter2\"\n\
+         [s3.extra_headers]\nX-Token = \"hunter3hunter3\"\n",
+    );
+    let loaded = setup.load().unwrap();
+    let (table, json) = (show::table(&loaded.effective), show::json(&loaded.effective));
+    let everything = format!("{table}{json}{loaded:?}");
+    assert!(!everything.contains("hunter"), "{everything}");
+    assert!(!everything.contains("GKabc") && table.contains("GKab…"), "{everything}");
+    let settings = json["settings"].as_array().unwrap();
+    let keys: Vec<_> = settings.iter().map(|entry| entry["key"].as_str().unwrap()).collect();
+    let mut unique = keys.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    assert_eq!(unique.len(), keys.len(), "{keys:?}");
+    // 37 keys are known; extra_headers shows as its one header.
+    assert_eq!(keys.len(), 37, "{keys:?}");
+    assert_eq!(settings[0]["origin"]["line"], 2);
+}
+
+mod signing {
+    use super::*;
+
+    fn key_file(dir: &tempfile::TempDir, name: &str, mode: u32) -> (PathBuf, SecretKey) {
+        let key = SecretKey::generate(KeyName::parse(name).unwrap()).unwrap();
+        let file = dir.path().join(name);
+        fs::write(&file, key.to_secret_text().as_bytes()).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        (file, key)
+    }
+
+    fn configured(lines: &str) -> Loaded {
+        Setup::new(&format!("[s3]\nbucket = \"b\"\n[loft]\n{lines}")).load().unwrap()
+    }
+
+    #[test]
+    fn several_keys_sign_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let ((first, _), (second, _)) = (key_file(&dir, "k-1", 0o600), key_file(&dir, "k-2", 0o400));
+        let loaded =
+            configured(&format!("signing_key_path = {first:?}\nsigning_key_paths = [{second:?}, {first:?}]\n"));
+        let read = loaded.signing_keys().unwrap();
+        let names: Vec<_> = read.keys.iter().map(|key| key.name().as_str()).collect();
+        assert_eq!((names, read.warnings), (vec!["k-1", "k-2"], vec![]));
+        assert!(configured("").signing_keys().unwrap().keys.is_empty());
+    }
+
+    #[test]
+    fn the_configured_name_wins_and_the_public_key_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, key) = key_file(&dir, "in-file", 0o600);
+        let loaded = configured(&format!("signing_key_path = {file:?}\nsigning_key_name = \"configured\"\n"));
+        let read = loaded.signing_keys().unwrap();
+        assert_eq!(read.keys[0].name().as_str(), "configured");
+        let public = key.public().to_string().replace("in-file", "configured");
+        assert!(read.warnings[0].help.as_deref().unwrap().contains(&public), "{}", read.warnings[0]);
+        let same = configured(&format!("signing_key_path = {file:?}\nsigning_key_name = \"in-file\"\n"));
+        assert_eq!(same.signing_keys().unwrap().warnings, []);
+        assert_eq!(configured("signing_key_name = \"alone\"\n").warnings.len(), 1);
+    }
+
+    #[test]
+    fn typed_keys_replace_configured_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, _) = key_file(&dir, "typed", 0o600);
+        let setup = Setup::new("[loft]\nsigning_key_path = \"/missing\"\nsigning_key_name = \"other\"\n")
+            .flags(Flags { signing_keys: vec![file], ..Flags::default() });
+        let read = setup.load().unwrap().signing_keys().unwrap();
+        assert_eq!(read.keys[0].name().as_str(), "typed");
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_trusted_stops() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = |path: &std::path::Path| {
+            let loaded = configured(&format!("signing_key_paths = [{path:?}]\n"));
+            let error = loaded.signing_keys().unwrap_err();
+            assert_eq!(error.problems.len(), 1);
+            error.to_string()
+        };
+        for mode in [0o620, 0o602, 0o666] {
+            let (file, _) = key_file(&dir, &format!("m{mode:o}"), mode);
+            assert!(refused(&file).contains("lets others write"), "{mode:o}");
+        }
+        let (readable, _) = key_file(&dir, "readable", 0o644);
+        let read = configured(&format!("signing_key_paths = [{readable:?}]\n")).signing_keys().unwrap();
+        assert!(read.keys.len() == 1 && read.warnings[0].message.contains("can be read by other users"));
+
+        assert!(refused(&dir.path().join("missing")).contains("No such file"));
+        assert!(refused(dir.path()).contains("directory"));
+        let (file, key) = key_file(&dir, "damaged", 0o600);
+        let secret = key.to_secret_text();
+        for cut in [1, 4, 20, 60] {
+            fs::write(&file, &secret[..secret.trim_end().len() - cut]).unwrap();
+            let told = refused(&file);
+            assert!(told.contains("is not a secret key file"), "{told}");
+            assert!(!told.contains(&secret[12..24]), "{told}");
+        }
+        fs::write(&file, key.public().to_string()).unwrap();
+        assert!(refused(&file).contains("is not a secret key file"));
+        for content in [&b""[..], b"\xff\xfe", b"\n", &[b'a'; 100_000]] {
+            fs::write(&file, content).unwrap();
+            refused(&file);
+        }
+    }
+
+    #[test]
+    fn a_key_in_the_store_is_refused_through_any_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("store");
+        fs::create_dir(&store).unwrap();
+        let inside = store.join("key");
+        let (file, _) = key_file(&dir, "k-1", 0o444);
+        fs::rename(file, &inside).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&inside, &link).unwrap();
+        let setup = Setup::new(&format!("[loft]\nsigning_key_path = {link:?}\n"));
+        assert!(setup.load().unwrap().signing_keys().is_ok());
+        let setup = setup.variable("NIX_STORE_DIR", &store.canonicalize().unwrap().display().to_string());
+        let error = setup.load().unwrap().signing_keys().unwrap_err();
+        assert!(error.to_string().contains("in the Nix store"), "{error}");
+    }
+}
+
+/// A file with secrets of every kind, and the secrets.
+const SECRETS: [&str; 4] = ["abcdefghijklmnopAKEY", "S3CR3T+base64/text==", "T0KEN+of-proxy+xyz==", "pa55word-in-url"];
+
+fn with_secrets() -> String {
+    format!(
+        "[s3]\nbucket = \"nix-cache\"\nendpoint = \"http://u:{3}@h\"\naccess_key = \"{0}\"\nsecret_key = \"{1}\"\n\
+         region = \"x y\"\n[s3.extra_headers]\nX-Token = \"{2}\"\nHost = \"{2}\"\n[loft]\nupload_threads = 0\n\
+         exclude = [\"a\", 3]\nupstreams = [\"https://u:{3}@h/\"]\ncompression = \"zst\"\n",
+        SECRETS[0], SECRETS[1], SECRETS[2], SECRETS[3],
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Mistakes anywhere but in a secret itself never bring one into a message.
+    #[test]
+    fn no_mistake_shows_a_secret(edits in prop::collection::vec((0usize..400, 0u8..3, "[\"'=\\[\\]{}#\n@a,. 0]"), 1..4)) {
+        let mut text = with_secrets();
+        for (at, kind, new) in edits {
+            let at = at % text.len();
+            let in_secret = SECRETS.iter().any(|secret| {
+                text.match_indices(secret).any(|(start, _)| (start..=start + secret.len()).contains(&at))
+            });
+            if in_secret || !text.is_char_boundary(at) || !text.is_char_boundary(at + 1) {
+                continue;
+            }
+            match kind {
+                0 => text.replace_range(at..=at, ""),
+                1 => text.insert_str(at, &new),
+                _ => text.replace_range(at..=at, &new),
+            }
+        }
+        let setup = Setup::new(&text);
+        for strict in [false, true] {
+            let told = match load(&Sources { strict, ..setup.sources.clone() }) {
+                Ok(loaded) => format!("{loaded:?} {}", show::table(&loaded.effective)),
+                Err(error) => {
+                    let warnings: String = error.warnings.iter().map(ToString::to_string).collect();
+                    format!("{error} {warnings} {error:?}")
+                }
+            };
+            for secret in SECRETS {
+                prop_assert!(!told.contains(&secret[..8]), "{text}\n----\n{told}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(text in "\\PC{0,200}") {
+        let _ = Setup::new(&text).load();
+    }
+}
