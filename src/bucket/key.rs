@@ -60,6 +60,11 @@ impl Key {
         Self(text.into())
     }
 
+    /// A key that nobody ever writes: what an absent object looks like to these credentials.
+    pub fn never_written() -> Self {
+        Self("loft/v1/absent".to_owned())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

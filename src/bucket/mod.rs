@@ -1,18 +1,35 @@
 //! Object storage: the few operations that loft needs, with one meaning on every back end.
 
+mod cache_info;
+mod count;
+mod directory;
+mod error;
 mod headers;
+mod http;
 mod key;
 mod object_headers;
+mod open;
+mod retry;
+mod s3;
 mod settings;
+mod url;
 
+pub use cache_info::{CacheInfo, CacheInfoError, check_cache_info, ensure_cache_info};
+pub use count::{RequestKind, Requests};
+pub use directory::Directory;
+pub use error::{BucketError, Cause, Effort, Refusal};
 pub use headers::{ExtraHeaders, HeaderError};
 pub use key::{Key, Kind, Prefix};
+pub use open::open;
+pub use retry::{Jitter, RetryPolicy, Retrying};
+pub use s3::{CredentialsError, S3};
 pub use settings::{AddressingStyle, DEFAULT_REGION, S3Settings, Secret, Target};
+pub use url::{CacheUrl, UrlError};
 
-use crate::remedy::Remedy;
 use async_trait::async_trait;
 use bytes::Bytes;
-use std::collections::BTreeSet;
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Headers that an object is stored with.
@@ -32,7 +49,7 @@ pub struct ObjectInfo {
     pub etag: String,
 }
 
-/// One page of a listing, in key order.
+/// One page of a listing, in the store's order: that of the keys' bytes, except on some servers.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
     pub objects: Vec<ObjectInfo>,
@@ -63,6 +80,13 @@ pub struct Body {
     pub sha256: Option<crate::nix::Sha256>,
 }
 
+impl Body {
+    /// How many bytes it has.
+    pub fn size(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+}
+
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         Self { bytes, sha256: None }
@@ -80,66 +104,113 @@ impl From<Bytes> for Body {
 pub trait Bucket: Send + Sync {
     /// For users, without secrets: `s3://cache at http://localhost:3900`.
     fn describe(&self) -> String;
+    /// Whether the bucket is there and lets us tell an absent object from a forbidden one. One request.
+    async fn check_access(&self) -> Result<(), BucketError>;
     async fn put(&self, key: &Key, body: Body, headers: Headers) -> Result<(), BucketError>;
     /// The whole object; refuses more than `limit` bytes (for narinfos and records, never for NARs).
     async fn get(&self, key: &Key, limit: u64) -> Result<Option<(ObjectInfo, Bytes)>, BucketError>;
-    /// Bytes `offset..offset + length` (fewer at the end).
+    /// Bytes `offset..offset + length` (fewer at the end, none beyond it).
     async fn get_range(&self, key: &Key, offset: u64, length: u64) -> Result<Option<Bytes>, BucketError>;
     async fn head(&self, key: &Key) -> Result<Option<ObjectInfo>, BucketError>;
-    /// One page of at most 1000 keys that start with `prefix`; `after` is a page's `next`.
+    /// One page of keys that start with `prefix`, at most 1000 on S3; `after` is a page's `next`.
     async fn list(&self, prefix: &Prefix, after: Option<&str>) -> Result<Page, BucketError>;
     async fn delete(&self, key: &Key) -> Result<(), BucketError>;
+    /// A `delete` that cannot take effect later than `within` from now, even if the request is held
+    /// up on its way; too late is [`Cause::Expired`].
+    async fn delete_before(&self, key: &Key, within: Duration) -> Result<(), BucketError>;
+    /// Copies inside the bucket, of any size, as a new object. `false`: the store said that `from` is absent.
+    async fn copy(&self, from: &Key, to: &Key, headers: Headers) -> Result<bool, BucketError>;
     async fn start_upload(&self, key: &Key, headers: Headers) -> Result<Upload, BucketError>;
+    /// Parts may come in any order and again; the last one of a number counts.
     async fn put_part(&self, upload: &Upload, number: u32, body: Body) -> Result<Part, BucketError>;
+    /// Makes the object visible: `parts` in ascending order of number, at least one.
     async fn finish_upload(&self, upload: &Upload, parts: &[Part]) -> Result<(), BucketError>;
     /// Idempotent: an upload that is already gone is `Ok`.
     async fn abort_upload(&self, upload: &Upload) -> Result<(), BucketError>;
+    /// The parts that have landed, in order of number; `None` when there is no such upload (any more).
+    async fn list_parts(&self, upload: &Upload) -> Result<Option<Vec<Part>>, BucketError>;
+    /// Uploads in progress and when they began.
     async fn list_uploads(&self, prefix: &Prefix) -> Result<Vec<(Upload, SystemTime)>, BucketError>;
     /// The store's own clock, from its last answer's `Date` (the machine's clock for a directory).
     async fn now(&self) -> Result<SystemTime, BucketError>;
 }
 
-/// What was being done, to what, and why it failed.
-#[derive(Debug, thiserror::Error)]
-#[error("Could not {doing} {object} in {bucket}")]
-pub struct BucketError {
-    pub doing: &'static str,
-    pub object: String,
-    pub bucket: String,
-    #[source]
-    pub cause: Cause,
-}
-
-/// Why a bucket call failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Cause {
-    #[error("todo")]
-    Todo,
-}
-
-impl BucketError {
-    pub fn remedy(&self) -> Remedy {
-        todo!()
-    }
-
-    /// What the server asked us to wait (`Retry-After`).
-    pub fn retry_after(&self) -> Option<Duration> {
-        todo!()
-    }
-}
-
-/// All keys under `prefix`.
+/// All keys under `prefix`, each once, sorted.
 pub async fn list_all(bucket: &dyn Bucket, prefix: &Prefix) -> Result<Vec<ObjectInfo>, BucketError> {
     let mut objects = Vec::new();
-    let mut after = None;
-    let mut seen = BTreeSet::new();
+    let mut after: Option<String> = None;
+    let mut seen = HashSet::new();
     loop {
         let page = bucket.list(prefix, after.as_deref()).await?;
         objects.extend(page.objects);
         match page.next {
-            // A server that repeats a token would hold us for ever.
+            None => break,
             Some(next) if seen.insert(next.clone()) => after = Some(next),
-            _ => return Ok(objects),
+            // A listing that repeats itself would hold us for ever, and what is missing of it must not pass for absent.
+            Some(_) => {
+                let cause = Cause::Garbled("the listing does not advance".to_owned());
+                return Err(BucketError::new("list", format!("{:?}", prefix.as_str()), bucket.describe(), cause));
+            }
         }
+    }
+    // Some servers list in the order of directories (`a/b` before `a.b`).
+    objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    objects.dedup_by(|a, b| a.key == b.key);
+    Ok(objects)
+}
+
+/// A shared bucket is a bucket.
+#[async_trait]
+impl<B: Bucket + ?Sized> Bucket for Arc<B> {
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+    async fn check_access(&self) -> Result<(), BucketError> {
+        (**self).check_access().await
+    }
+    async fn put(&self, key: &Key, body: Body, headers: Headers) -> Result<(), BucketError> {
+        (**self).put(key, body, headers).await
+    }
+    async fn get(&self, key: &Key, limit: u64) -> Result<Option<(ObjectInfo, Bytes)>, BucketError> {
+        (**self).get(key, limit).await
+    }
+    async fn get_range(&self, key: &Key, offset: u64, length: u64) -> Result<Option<Bytes>, BucketError> {
+        (**self).get_range(key, offset, length).await
+    }
+    async fn head(&self, key: &Key) -> Result<Option<ObjectInfo>, BucketError> {
+        (**self).head(key).await
+    }
+    async fn list(&self, prefix: &Prefix, after: Option<&str>) -> Result<Page, BucketError> {
+        (**self).list(prefix, after).await
+    }
+    async fn delete(&self, key: &Key) -> Result<(), BucketError> {
+        (**self).delete(key).await
+    }
+    async fn delete_before(&self, key: &Key, within: Duration) -> Result<(), BucketError> {
+        (**self).delete_before(key, within).await
+    }
+    async fn copy(&self, from: &Key, to: &Key, headers: Headers) -> Result<bool, BucketError> {
+        (**self).copy(from, to, headers).await
+    }
+    async fn start_upload(&self, key: &Key, headers: Headers) -> Result<Upload, BucketError> {
+        (**self).start_upload(key, headers).await
+    }
+    async fn put_part(&self, upload: &Upload, number: u32, body: Body) -> Result<Part, BucketError> {
+        (**self).put_part(upload, number, body).await
+    }
+    async fn finish_upload(&self, upload: &Upload, parts: &[Part]) -> Result<(), BucketError> {
+        (**self).finish_upload(upload, parts).await
+    }
+    async fn abort_upload(&self, upload: &Upload) -> Result<(), BucketError> {
+        (**self).abort_upload(upload).await
+    }
+    async fn list_parts(&self, upload: &Upload) -> Result<Option<Vec<Part>>, BucketError> {
+        (**self).list_parts(upload).await
+    }
+    async fn list_uploads(&self, prefix: &Prefix) -> Result<Vec<(Upload, SystemTime)>, BucketError> {
+        (**self).list_uploads(prefix).await
+    }
+    async fn now(&self) -> Result<SystemTime, BucketError> {
+        (**self).now().await
     }
 }

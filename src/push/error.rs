@@ -1,8 +1,8 @@
 //! Why a push stopped, and why a single path did not land.
 
-use crate::bucket::BucketError;
+use crate::bucket::{BucketError, CacheInfoError};
 use crate::nar::PackError;
-use crate::nix::{Sha256, StoreDir};
+use crate::nix::Sha256;
 use crate::record::RecordError;
 use crate::remedy::Remedy;
 use crate::store::StoreError;
@@ -16,13 +16,8 @@ pub enum PushError {
     Bucket(#[from] BucketError),
     #[error(transparent)]
     Record(#[from] RecordError),
-    #[error(
-        "{bucket} belongs to the store directory {found}, this store is {own}: \
-         Nix would not find these paths there; use another bucket or prefix"
-    )]
-    OtherStoreDir { bucket: String, found: String, own: StoreDir },
-    #[error("The nix-cache-info of {bucket} is not one: {why}")]
-    CacheInfo { bucket: String, why: String },
+    #[error(transparent)]
+    CacheInfo(#[from] CacheInfoError),
     #[error("Interrupted before anything was pushed")]
     Interrupted,
     #[error("A background task of the push failed")]
@@ -34,7 +29,8 @@ impl PushError {
         match self {
             Self::Store(error) => error.remedy(),
             Self::Bucket(error) => error.remedy(),
-            Self::OtherStoreDir { .. } | Self::CacheInfo { .. } => Remedy::FixConfig,
+            Self::CacheInfo(CacheInfoError::Bucket(error)) => error.remedy(),
+            Self::CacheInfo(_) => Remedy::FixConfig,
             Self::Record(_) | Self::Task(_) | Self::Interrupted => Remedy::Stop,
         }
     }

@@ -9,6 +9,7 @@ mod lease;
 mod open;
 mod order;
 mod pipeline;
+mod populate;
 mod presence;
 mod publish;
 mod reuse;
@@ -17,10 +18,10 @@ mod upload;
 
 pub use error::{PathError, PushError, chain};
 pub use interrupt::Interrupt;
-pub use presence::look_at_all;
+pub use populate::populate;
 pub use publish::Published;
 
-use crate::bucket::{Body, Bucket, Headers, Key, Requests};
+use crate::bucket::{self, Body, Bucket, CacheInfo, Headers, Key, Requests};
 use crate::clock::Clock;
 use crate::ledger::{BucketIdentity, Ledger};
 use crate::nar::Packing;
@@ -134,8 +135,7 @@ impl Job {
 
     /// Looks and decides, but takes no lease and writes nothing.
     async fn dry_run(self, ends: &Ends, options: &Options, record: Option<BucketRecord>) -> Result<Summary, PushError> {
-        let dir = &ends.store.location().store_dir;
-        open::ensure_cache_info(ends.bucket.as_ref(), dir, options.priority, false).await?;
+        bucket::check_cache_info(ends.bucket.as_ref(), &cache_info(ends, options)).await?;
         let identity = record.as_ref().map(|record| identity(ends, record));
         let size = identity.as_ref().and_then(|identity| ends.ledger.bucket_size(identity));
         let seen = presence::look(ends.bucket.as_ref(), &self.wanted, size).await?;
@@ -149,8 +149,7 @@ impl Job {
 
     async fn push(self, ends: &Ends, options: &Options, record: Option<BucketRecord>) -> Result<Summary, PushError> {
         let bucket = ends.bucket.as_ref();
-        let dir = &ends.store.location().store_dir;
-        open::ensure_cache_info(bucket, dir, options.priority, true).await?;
+        bucket::ensure_cache_info(bucket, &cache_info(ends, options)).await?;
         let record = match record {
             Some(record) => record,
             None => open::write_record(bucket, ends.clock.as_ref(), options.upstreams.clone()).await?,
@@ -206,6 +205,10 @@ impl Job {
         }
         Ok(summary)
     }
+}
+
+fn cache_info(ends: &Ends, options: &Options) -> CacheInfo {
+    CacheInfo::new(&ends.store.location().store_dir, Some(options.priority))
 }
 
 fn identity(ends: &Ends, record: &BucketRecord) -> BucketIdentity {

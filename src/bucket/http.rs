@@ -1,0 +1,117 @@
+//! HTTP clients and their trust.
+//!
+//! Two things here read the environment by themselves, as users expect of every HTTP client, and are
+//! the library's only exceptions: `reqwest` its proxies (`HTTPS_PROXY`, `NO_PROXY`), and
+//! `rustls-native-certs` the places of certificates (`SSL_CERT_FILE`, `SSL_CERT_DIR`).
+
+use super::error::{Cause, Source};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A server that does not even take the connection within this time is out of reach.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Shorter than the 60 s after which common servers and proxies close an idle connection, so that
+/// requests seldom meet one that is being closed.
+const IDLE: Duration = Duration::from_secs(50);
+
+/// Whom to trust; read only when a client for https is built.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Trust {
+    /// PEM, besides the system's certificates.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Trust {
+    /// A client for one bucket: HTTP/1.1, many connections, no total time-out (requests bring their own).
+    pub fn client(&self, is_https: bool) -> Result<reqwest::Client, Cause> {
+        self.builder(is_https)?.build().map_err(|error| Cause::Setting(super::error::chain(&error)))
+    }
+
+    pub fn builder(&self, is_https: bool) -> Result<reqwest::ClientBuilder, Cause> {
+        // Plain HTTP must work where there is no certificate at all.
+        let roots = if is_https { self.roots()? } else { rustls::RootCertStore::empty() };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Cause::Setting(format!("TLS cannot be set up: {error}")))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .user_agent(concat!("loft/", env!("CARGO_PKG_VERSION")))
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT)
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(128))
+    }
+
+    /// The system's certificates and the user's. The system's may be missing where the user gave some.
+    fn roots(&self) -> Result<rustls::RootCertStore, Cause> {
+        let mut roots = rustls::RootCertStore::empty();
+        let system = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(system.certs);
+        if let Some(file) = &self.ca_file {
+            for certificate in read_certificates(file)? {
+                roots.add(certificate).map_err(|error| ca_file(file, &error.to_string()))?;
+            }
+        }
+        if roots.is_empty() {
+            return Err(Cause::Setting(
+                "No certificate authority is known: this system has none, and ca_file is not set".to_owned(),
+            ));
+        }
+        Ok(roots)
+    }
+}
+
+fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Cause> {
+    let pem = std::fs::read(file).map_err(|error| ca_file(file, &error.to_string()))?;
+    let certificates = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| ca_file(file, &error.to_string()))?;
+    match certificates.is_empty() {
+        true => Err(ca_file(file, "it holds no PEM certificate")),
+        false => Ok(certificates),
+    }
+}
+
+fn ca_file(file: &Path, why: &str) -> Cause {
+    Cause::Setting(format!("The certificates in ca_file {file:?} cannot be used: {why}"))
+}
+
+/// What a failed request means. Its URL, which may hold a signature, is dropped.
+pub(super) fn transport(error: reqwest::Error) -> Cause {
+    let error = error.without_url();
+    if error.is_builder() {
+        return Cause::Setting(super::error::chain(&error));
+    }
+    let untrusted = has_untrusted_certificate(&error);
+    let is_connect = error.is_connect();
+    let source: Source = Box::new(error);
+    match () {
+        () if untrusted => Cause::Certificate(source),
+        () if is_connect => Cause::Unreachable(source),
+        () => Cause::Broken(source),
+    }
+}
+
+fn has_untrusted_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
+        }
+        // An io::Error's `source` skips the very error that it wraps.
+        next = match error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref()) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
+}
