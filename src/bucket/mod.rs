@@ -14,7 +14,7 @@ mod s3;
 mod settings;
 mod url;
 
-pub use cache_info::{CacheInfo, CacheInfoError, ensure_cache_info};
+pub use cache_info::{CacheInfo, CacheInfoError};
 pub use count::{RequestKind, Requests};
 pub use directory::Directory;
 pub use error::{BucketError, Cause, Effort, Refusal};
@@ -53,7 +53,7 @@ pub struct ObjectInfo {
 #[derive(Debug, Clone, Default)]
 pub struct Page {
     pub objects: Vec<ObjectInfo>,
-    /// Hand it to the next call; `None` on the last page.
+    /// The last key, to hand to the next call; `None` on the last page.
     pub next: Option<String>,
 }
 
@@ -112,7 +112,8 @@ pub trait Bucket: Send + Sync {
     /// Bytes `offset..offset + length` (fewer at the end, none beyond it).
     async fn get_range(&self, key: &Key, offset: u64, length: u64) -> Result<Option<Bytes>, BucketError>;
     async fn head(&self, key: &Key) -> Result<Option<ObjectInfo>, BucketError>;
-    /// One page of keys that start with `prefix`, at most 1000 on S3; `after` is a page's `next`.
+    /// One page of keys that start with `prefix`, at most 1000 on S3, all of them after the key `after`
+    /// (a page's `next`, or any other).
     async fn list(&self, prefix: &Prefix, after: Option<&str>) -> Result<Page, BucketError>;
     async fn delete(&self, key: &Key) -> Result<(), BucketError>;
     /// A `delete` that cannot take effect later than `within` from now, even if the request is held

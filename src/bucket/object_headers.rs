@@ -9,8 +9,7 @@ impl Headers {
         cache_control: Some("public, max-age=31536000, immutable, no-transform"),
     };
     /// An hour: long enough to help a proxy, short enough that a prune is noticed.
-    pub const NAR_INFO: Self =
-        Self { content_type: Some("text/x-nix-narinfo"), cache_control: Some("max-age=3600") };
+    pub const NAR_INFO: Self = Self { content_type: Some("text/x-nix-narinfo"), cache_control: Some("max-age=3600") };
     pub const CACHE_INFO: Self =
         Self { content_type: Some("text/x-nix-cache-info"), cache_control: Some("max-age=3600") };
     /// Loft's own records: a stale lease or sweep would be a lie.

@@ -26,9 +26,7 @@ impl Policy {
         let signed = |upstream: &&UpstreamKey| {
             info.signatures.iter().any(|signature| match &upstream.public {
                 None => *signature.key() == upstream.name,
-                Some(public) => {
-                    Fingerprint::of_info(dir, info).is_some_and(|print| public.verifies(&print, signature))
-                }
+                Some(public) => Fingerprint::of_info(dir, info).is_some_and(|print| public.verifies(&print, signature)),
             })
         };
         self.skip_signed_by.iter().find(signed).map(|upstream| upstream.name.clone())

@@ -15,51 +15,40 @@ const PAGE_LIMIT: u64 = 8 * 1024 * 1024;
 const MOST_UPLOADS: usize = 100_000;
 
 impl S3 {
-    /// `after` is a continuation token of the server's, or the last key where it gave none.
+    /// Pages follow each other by their last key rather than by tokens, so that callers can skip ahead.
     pub(super) async fn list_objects(&self, prefix: &str, after: Option<&str>) -> Result<Page, Cause> {
-        let full_prefix = format!("{}{prefix}", self.client.address.prefix);
-        let mut query = vec![("list-type", "2"), ("encoding-type", "url"), ("max-keys", "1000")];
-        query.push(("prefix", &full_prefix));
-        match after.and_then(|after| after.split_once(':')) {
-            Some(("token", token)) => query.push(("continuation-token", token)),
-            Some((_, key)) => query.push(("start-after", key)),
-            None => {}
-        }
-        let mut request = Request::new(RequestKind::List, Method::GET, self.client.address.bucket(&query));
-        request.limit = PAGE_LIMIT;
-        let answer = self.client.send_ok(request).await?;
-        if answer.code().is_some() {
-            return Err(answer.cause());
-        }
-        let listing: xml::Listing = xml::read("ListBucketResult", &answer.body).map_err(Cause::Garbled)?;
-
-        let mut page = Page::default();
-        let mut last = None;
-        for object in listing.contents {
-            let key = xml::decode(&object.key, listing.encoding_type.as_deref()).map_err(Cause::Garbled)?;
-            let Some(below) = key.strip_prefix(&full_prefix).map(|_| &key[self.client.address.prefix.len()..]) else {
-                return Err(Cause::Garbled(format!("{key:?} in a listing of {full_prefix:?}")));
-            };
-            let modified = answer::iso_date(&object.last_modified)
-                .ok_or_else(|| Cause::Garbled(format!("{key:?} has no usable LastModified")))?;
-            // A folder's marker, as some consoles make; no object that a key below the prefix can name.
-            if !below.is_empty() {
-                page.objects.push(ObjectInfo {
-                    key: Key::listed(below),
-                    size: object.size,
-                    modified,
-                    etag: etag(&object.etag),
-                });
+        let own = &self.client.address.prefix;
+        let full_prefix = format!("{own}{prefix}");
+        let after = after.map(|after| format!("{own}{after}"));
+        let mut token: Option<String> = None;
+        loop {
+            let mut query = vec![("list-type", "2"), ("encoding-type", "url"), ("max-keys", "1000")];
+            query.push(("prefix", &full_prefix));
+            query.extend(after.as_deref().map(|after| ("start-after", after)));
+            query.extend(token.as_deref().map(|token| ("continuation-token", token)));
+            let mut request = Request::new(RequestKind::List, Method::GET, self.client.address.bucket(&query));
+            request.limit = PAGE_LIMIT;
+            let answer = self.client.send_ok(request).await?;
+            if answer.code().is_some() {
+                return Err(answer.cause());
             }
-            last = Some(key);
+            let listing: xml::Listing = xml::read("ListBucketResult", &answer.body).map_err(Cause::Garbled)?;
+            let is_truncated = listing.is_truncated;
+            let next_token = listing.next_continuation_token.clone();
+            let mut page = page(listing, own, &full_prefix)?;
+            if !is_truncated {
+                page.next = None;
+                return Ok(page);
+            }
+            if page.next.is_some() {
+                return Ok(page);
+            }
+            // More to come but nothing yet: only the server's own token leads on.
+            if next_token.is_none() || next_token == token {
+                return Err(Cause::Garbled("a listing says that there is more, but not where".to_owned()));
+            }
+            token = next_token;
         }
-        page.next = match (listing.is_truncated, listing.next_continuation_token, last) {
-            (false, ..) => None,
-            (true, Some(token), _) if !token.is_empty() => Some(format!("token:{token}")),
-            (true, _, Some(last)) => Some(format!("key:{last}")),
-            (true, ..) => return Err(Cause::Garbled("a listing says that there is more, but not where".to_owned())),
-        };
-        Ok(page)
     }
 
     pub(super) async fn list_uploads(&self, prefix: &str) -> Result<Vec<(Upload, SystemTime)>, Cause> {
@@ -102,4 +91,24 @@ impl S3 {
             after = next;
         }
     }
+}
+
+/// The page's objects, with the last key as its `next`. `own` is our prefix, `full_prefix` what was listed.
+fn page(listing: xml::Listing, own: &str, full_prefix: &str) -> Result<Page, Cause> {
+    let mut page = Page::default();
+    for object in listing.contents {
+        let key = xml::decode(&object.key, listing.encoding_type.as_deref()).map_err(Cause::Garbled)?;
+        let Some(below) = key.strip_prefix(own).filter(|_| key.starts_with(full_prefix)) else {
+            return Err(Cause::Garbled(format!("{key:?} in a listing of {full_prefix:?}")));
+        };
+        let modified = answer::iso_date(&object.last_modified)
+            .ok_or_else(|| Cause::Garbled(format!("{key:?} has no usable LastModified")))?;
+        // The prefix's own folder marker, as some consoles make; no key below the prefix can name it.
+        if !below.is_empty() {
+            let info = ObjectInfo { key: Key::listed(below), size: object.size, modified, etag: etag(&object.etag) };
+            page.objects.push(info);
+        }
+        page.next = Some(below.to_owned());
+    }
+    Ok(page)
 }

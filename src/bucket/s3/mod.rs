@@ -32,7 +32,7 @@ use client::{Client, Request};
 use credentials::Credentials;
 use http::{Method, StatusCode, header};
 use reqsign_aws_v4::RequestSigner;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -53,7 +53,7 @@ impl S3 {
     /// Sends nothing yet. `env` is the process's environment: credentials and region may come from it.
     pub fn new(
         settings: &S3Settings,
-        env: &HashMap<String, String>,
+        env: &BTreeMap<String, String>,
         clock: Arc<dyn Clock>,
         requests: Arc<Requests>,
     ) -> Result<Self, BucketError> {

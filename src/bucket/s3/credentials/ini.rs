@@ -3,10 +3,10 @@
 //! Comments begin a line with `#` or `;`. Indented lines belong to a nested setting (`s3 =`) that
 //! nobody here needs. Later settings win.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
-pub(super) struct Ini(HashMap<String, HashMap<String, String>>);
+pub(super) struct Ini(BTreeMap<String, BTreeMap<String, String>>);
 
 impl Ini {
     /// Never fails: a line that makes no sense is no setting.
@@ -31,7 +31,7 @@ impl Ini {
         ini
     }
 
-    pub fn section(&self, name: &str) -> Option<&HashMap<String, String>> {
+    pub fn section(&self, name: &str) -> Option<&BTreeMap<String, String>> {
         self.0.get(name)
     }
 }
@@ -47,7 +47,7 @@ mod tests {
         );
         assert_eq!(ini.section("default").unwrap()["a"], "1");
         assert_eq!(ini.section("profile b c").unwrap()["role_arn"], "x=y");
-        assert!(ini.section("").is_some_and(HashMap::is_empty), "an unclosed bracket is an empty section");
+        assert!(ini.section("").is_some_and(BTreeMap::is_empty), "an unclosed bracket is an empty section");
         assert!(ini.section("other").is_none());
     }
 }

@@ -20,7 +20,7 @@ use reqsign_aws_v4::{
 };
 use reqsign_core::time::Timestamp;
 use reqsign_core::{Context, ProvideCredential, SigningCredential, StaticEnv};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
-    pub fn new(settings: &S3Settings, env: &HashMap<String, String>, trust: Trust) -> Self {
+    pub fn new(settings: &S3Settings, env: &BTreeMap<String, String>, trust: Trust) -> Self {
         Self { sources: Sources::new(settings, env.clone(), trust), current: Mutex::new(None) }
     }
 
@@ -96,18 +96,18 @@ struct Sources {
     keys: Keys,
     /// From the settings; then no other source is asked.
     profile: Option<String>,
-    env: HashMap<String, String>,
+    env: BTreeMap<String, String>,
     context: Context,
     web: Web,
     instance: IMDSv2CredentialProvider,
 }
 
 impl Sources {
-    fn new(settings: &S3Settings, env: HashMap<String, String>, trust: Trust) -> Self {
+    fn new(settings: &S3Settings, env: BTreeMap<String, String>, trust: Trust) -> Self {
         let web = Web::new(trust);
         let home_dir = env.get("HOME").map(PathBuf::from);
         let context = Context::new()
-            .with_env(StaticEnv { home_dir, envs: env.clone() })
+            .with_env(StaticEnv { home_dir, envs: env.clone().into_iter().collect() })
             .with_http_send(web.clone())
             .with_file_read(web::Files);
         Self {

@@ -9,7 +9,7 @@ use reqsign_aws_v4::{
 };
 use reqsign_core::Signer;
 use serde::Deserialize;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -30,7 +30,7 @@ type Settings<'a> = HashMap<&'a str, &'a str>;
 
 impl Profiles {
     /// Files that do not exist are empty; files that cannot be read are errors.
-    pub async fn read(env: &HashMap<String, String>) -> Result<Self, Miss> {
+    pub async fn read(env: &BTreeMap<String, String>) -> Result<Self, Miss> {
         let home = env.get("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
         let place = |variable: &str, file: &str| match env.get(variable).filter(|path| !path.is_empty()) {
             Some(path) => match (path.strip_prefix("~/"), &home) {

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Nothing on this machine answers: no profile, no instance.
-fn env(home: &Path, more: &[(&str, &str)]) -> HashMap<String, String> {
+fn env(home: &Path, more: &[(&str, &str)]) -> BTreeMap<String, String> {
     let base = [("HOME", home.to_str().unwrap()), ("AWS_EC2_METADATA_DISABLED", "true")];
     base.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-async fn get(settings: &S3Settings, env: &HashMap<String, String>) -> Result<Credential, CredentialsError> {
+async fn get(settings: &S3Settings, env: &BTreeMap<String, String>) -> Result<Credential, CredentialsError> {
     let credentials = Credentials::new(settings, env, Trust::default());
     credentials.get().await.map(|credential| (*credential).clone())
 }
