@@ -6,5 +6,6 @@ mod support;
 mod cli;
 mod config;
 mod ledger;
+mod push;
 mod store;
 mod store_daemon;

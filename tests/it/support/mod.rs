@@ -5,3 +5,7 @@
 
 pub mod fake_daemon;
 pub mod fixture_store;
+pub mod memory;
+pub mod oracle;
+pub mod time;
+pub mod world;
