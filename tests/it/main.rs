@@ -3,6 +3,8 @@
 mod layers;
 mod support;
 
+mod bucket_contract;
+mod bucket_contract_runs;
 mod cli;
 mod config;
 mod ledger;

@@ -7,5 +7,6 @@ pub mod fake_daemon;
 pub mod fixture_store;
 pub mod memory;
 pub mod oracle;
+pub mod s3_server;
 pub mod time;
 pub mod world;
