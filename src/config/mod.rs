@@ -14,7 +14,6 @@ mod settings;
 pub mod show;
 mod signing;
 mod target;
-mod url;
 mod value;
 
 pub use origin::{Origin, Place, Snippet};
@@ -31,7 +30,7 @@ use reader::Reader;
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use target::{Layers, Place as UrlPlace};
+use target::Layers;
 
 /// The file that is read where none is named, if it is there.
 pub const DEFAULT_FILE: &str = "loft.toml";
@@ -113,14 +112,10 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     }
 
     let mut layers = Layers { values, headers };
-    let mut directory = None;
-    if let Some((url, origin)) = url(sources) {
-        match target::lay_url(&mut layers, url, &origin, &mut warnings) {
-            Ok(UrlPlace::Directory(path)) => directory = Some((path, origin)),
-            Ok(UrlPlace::S3) => {}
-            Err(problem) => problems.push(problem),
-        }
-    }
+    let directory = url(sources).and_then(|(url, origin)| {
+        let directory = target::lay_url(&mut layers, url, &origin, &mut problems, &mut warnings)?;
+        Some((directory, origin))
+    });
     target::lay_aws_variables(&mut layers.values, &sources.environment);
     lay_flags(&mut layers.values, &sources.flags);
 
@@ -216,14 +211,7 @@ fn lay_flags(values: &mut BTreeMap<document::Name, Located>, flags: &Flags) {
     lay("compression_level", "--level", flags.level.map(Value::Integer));
     lay("upload_threads", "--jobs", flags.jobs.map(Value::Integer));
     lay("store", "--store", flags.store.clone().map(Value::Text));
-    if !flags.signing_keys.is_empty() {
-        let origin = Origin::Flag("--signing-key");
-        let path = |path: &PathBuf| Located::new(Value::Text(path.display().to_string()), origin.clone());
-        let files = flags.signing_keys.iter().map(path).collect();
-        lay("signing_key_paths", "--signing-key", Some(Value::List(files)));
-        values.remove(&("loft", "signing_key_path"));
-        values.remove(&("loft", "signing_key_name"));
-    }
+    target::lay_signing_keys(values, &flags.signing_keys, &Origin::Flag("--signing-key"));
 }
 
 /// Problems in the order of the file, then the others.

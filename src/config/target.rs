@@ -9,9 +9,10 @@ use super::document::{Located, Name, Value};
 use super::origin::Origin;
 use super::problem::Problem;
 use super::reader::{Given, Reader};
-use crate::bucket::{AddressingStyle, DEFAULT_REGION, ExtraHeaders, S3Settings, Secret, Target};
+use crate::bucket::{AddressingStyle, CacheUrl, DEFAULT_REGION, ExtraHeaders, S3Settings, Secret, Target, UrlError};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Variables that name headers begin so.
 pub const HEADER_VARIABLE: &str = "LOFT_EXTRA_HEADER_";
@@ -23,25 +24,68 @@ pub struct Layers {
     pub headers: Vec<(String, Located)>,
 }
 
-/// What a URL leaves to be done.
-pub enum Place {
-    /// No URL, or one whose parts are now among the values.
-    S3,
-    Directory(std::path::PathBuf),
+/// Lays the URL over the file's values. A directory needs none of `[s3]` and is returned; the parts of a bucket's URL
+/// are among the values afterwards.
+pub fn lay_url(
+    layers: &mut Layers,
+    url: &str,
+    origin: &Origin,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<Problem>,
+) -> Option<PathBuf> {
+    let url = match CacheUrl::parse(url) {
+        Ok(url) => url,
+        Err(error) => {
+            // Before an `@` may stand a password, wherever the parser stumbled.
+            let told = if url.contains('@') { UrlError::Secret.to_string() } else { error.to_string() };
+            problems.push(Problem::new(origin.clone(), told).help(
+                "for example s3://nix-cache?endpoint=http://localhost:3900&region=garage (in quotes, for the shell), \
+                 or file:///srv/cache",
+            ));
+            return None;
+        }
+    };
+    lay_writing(&mut layers.values, &url, origin);
+    match url.target {
+        Target::Directory(directory) => Some(directory),
+        Target::S3(s3) => {
+            lay_s3(layers, s3, origin, warnings);
+            None
+        }
+    }
 }
 
-/// Lays the URL over the file's values.
-pub fn lay_url(layers: &mut Layers, url: &str, origin: &Origin, warnings: &mut Vec<Problem>) -> Result<Place, Problem> {
-    let target = super::url::parse(url).map_err(|error| {
-        Problem::new(origin.clone(), error).help(
-            "for example s3://nix-cache?endpoint=http://localhost:3900&region=garage, or file:///srv/cache; quote it \
-             in a shell",
-        )
-    })?;
-    let s3 = match target {
-        Target::Directory(directory) => return Ok(Place::Directory(directory)),
-        Target::S3(s3) => s3,
+/// How to write, as Nix's parameters say it. `parallel-compression` has no counterpart: loft decides that by itself.
+fn lay_writing(values: &mut BTreeMap<Name, Located>, url: &CacheUrl, origin: &Origin) {
+    if url.compression.is_some() {
+        // The level was for the kind that the file names.
+        values.remove(&("loft", "compression_level"));
+    }
+    let mut lay = |key, value: Option<Value>| {
+        if let Some(value) = value {
+            values.insert(("loft", key), Located::new(value, origin.clone()));
+        }
     };
+    lay("compression", url.compression.map(|compression| Value::Text(compression.to_string())));
+    lay("compression_level", url.compression_level.map(|level| Value::Integer(level.into())));
+    lay("nar_listings", url.write_nar_listing.map(Value::Boolean));
+    lay("debug_info", url.index_debug_info.map(Value::Boolean));
+    lay_signing_keys(values, &url.secret_keys, origin);
+}
+
+/// Keys that were named for this run replace all configured ones.
+pub fn lay_signing_keys(values: &mut BTreeMap<Name, Located>, files: &[PathBuf], origin: &Origin) {
+    if files.is_empty() {
+        return;
+    }
+    values.remove(&("loft", "signing_key_path"));
+    values.remove(&("loft", "signing_key_name"));
+    let text = |file: &PathBuf| Located::new(Value::Text(file.display().to_string()), origin.clone());
+    let list = Value::List(files.iter().map(text).collect());
+    values.insert(("loft", "signing_key_paths"), Located::new(list, origin.clone()));
+}
+
+fn lay_s3(layers: &mut Layers, s3: S3Settings, origin: &Origin, warnings: &mut Vec<Problem>) {
     if let Some(endpoint) = &s3.endpoint {
         let file = layers.values.get(&("s3", "endpoint")).map(|located| &located.value);
         let same = matches!(file, Some(Value::Text(text)) if same_server(text, endpoint));
@@ -63,7 +107,6 @@ pub fn lay_url(layers: &mut Layers, url: &str, origin: &Origin, warnings: &mut V
     lay("addressing_style", (style != AddressingStyle::Auto).then(|| style.as_str().to_owned()));
     lay("profile", s3.profile);
     lay("storage_class", s3.storage_class);
-    Ok(Place::S3)
 }
 
 /// Drops what belongs to the file's server.

@@ -9,6 +9,7 @@ mod lease;
 mod open;
 mod order;
 mod pipeline;
+mod populate;
 mod presence;
 mod publish;
 mod reuse;
@@ -17,7 +18,7 @@ mod upload;
 
 pub use error::{PathError, PushError, chain};
 pub use interrupt::Interrupt;
-pub use presence::look_at_all;
+pub use populate::populate;
 pub use publish::Published;
 
 use crate::bucket::{Body, Bucket, Headers, Key, Requests};

@@ -32,7 +32,6 @@ pub struct Order {
     states: Vec<State>,
     /// For each path, who waits for it.
     referrers: Vec<Vec<usize>>,
-    unsettled: usize,
 }
 
 impl Order {
@@ -55,15 +54,11 @@ impl Order {
                 referrers[reference].push(*index);
             }
         }
-        Self { states, referrers, unsettled: uploads.len() }
+        Self { states, referrers }
     }
 
     pub fn is_settled(&self, path: usize) -> bool {
         matches!(self.states[path], State::Settled)
-    }
-
-    pub fn all_settled(&self) -> bool {
-        self.unsettled == 0
     }
 
     /// The NAR of `path` landed.
@@ -110,10 +105,7 @@ impl Order {
     }
 
     fn settle(&mut self, path: usize) {
-        if !self.is_settled(path) {
-            self.states[path] = State::Settled;
-            self.unsettled -= 1;
-        }
+        self.states[path] = State::Settled;
     }
 
     fn ready(&mut self, path: usize) -> Option<Ready> {

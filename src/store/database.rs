@@ -1,6 +1,6 @@
 //! Nix's SQLite database, read-only: the fast way to ask, where its files may be read.
 //!
-//! With `row` and `reachable` the only place that spells Nix's SQL. Each question opens, reads and closes: a reader
+//! With `row`, `reachable` and `registrations` the only place that spells Nix's SQL. Each question opens, reads and closes: a reader
 //! that stays open stops Nix's "last one out cleans the WAL up". Reads never block Nix or its collector.
 //!
 //! Three ways to read, and why each is sound:
@@ -46,6 +46,16 @@ impl Database {
 
     pub fn dir(&self) -> &StoreDir {
         &self.dir
+    }
+
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Tells this database file from one that is put in its place.
+    pub fn identity(&self) -> Result<String, StoreError> {
+        let (device, inode) = self.traces()?.identity;
+        Ok(format!("{device}:{inode}"))
     }
 
     /// Whether it can be read now.

@@ -8,7 +8,7 @@ use super::daemon::Daemon;
 use super::database::Database;
 use super::location::Place;
 use super::temp_roots::TempRoots;
-use super::{Location, Protection, Settings, Store, StoreError};
+use super::{Cursor, Location, Protection, Registrations, Settings, Store, StoreError};
 use crate::nix::{PathInfo, StorePath};
 use crate::remedy::Remedy;
 use std::sync::{Mutex, PoisonError};
@@ -150,6 +150,10 @@ impl Store for LocalStore {
             |database| database.reachable(roots),
             |daemon| super::closure::by_batches(&DaemonOnly(self, daemon), roots),
         )
+    }
+
+    fn registered_since(&self, cursor: Option<&Cursor>) -> Result<Option<Registrations>, StoreError> {
+        self.ask(|database| database.registered_since(cursor).map(Some), |_daemon| Ok(None))
     }
 }
 

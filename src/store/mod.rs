@@ -13,6 +13,7 @@ mod error;
 mod local_store;
 mod location;
 mod reachable;
+mod registrations;
 mod resolve;
 mod row;
 mod temp_roots;
@@ -22,6 +23,7 @@ pub use closure::{Closure, closure, references_first};
 pub use error::StoreError;
 pub use local_store::open;
 pub use location::{Location, Settings};
+pub use registrations::{Cursor, Registrations};
 pub use resolve::resolve;
 
 use crate::nix::{PathInfo, StorePath};
@@ -50,8 +52,13 @@ pub trait Store: Send + Sync {
     /// `roots` and all that they refer to, directly or not, each once, in no order that callers may
     /// rely on. A root or reference that is not valid is an error that names it and its referrer.
     ///
-    /// Most callers want [`closure`], which puts them in order.
+    /// Most callers want [`closure()`], which puts them in order.
     fn reachable(&self, roots: &[StorePath]) -> Result<Vec<PathInfo>, StoreError> {
         closure::by_batches(self, roots)
+    }
+    /// What was registered after `cursor`, or everything where there is none. `None`: this store cannot
+    /// tell, for want of its database, and the caller compares `all_valid_paths`.
+    fn registered_since(&self, _cursor: Option<&Cursor>) -> Result<Option<Registrations>, StoreError> {
+        Ok(None)
     }
 }

@@ -184,7 +184,8 @@ const BROKEN: &[Broken] = &[
     ("[loft]\nprune_max_size_gb = 0", &[(2, 21, "from 1,")]),
     ("[loft]\nprune_schedule = \"daily\"", &[(2, 18, "\"90m\", \"24h\", \"7d\"")]),
     ("[loft]\nprune_schedule = \"25:00\"", &[(2, 18, "`prune_schedule` is \"25:00\"")]),
-    ("[loft]\nprune_schedule = \"5s\"", &[(2, 18, "at least a minute")]),
+    ("[loft]\nprune_schedule = \"5s\"", &[(2, 18, "from a minute to a year")]),
+    ("[loft]\nprune_schedule = \"99999d\"", &[(2, 18, "from a minute to a year")]),
     ("[loft]\nprune_schedule = \"24\"", &[(2, 18, "`prune_schedule` is \"24\"")]),
     ("[loft]\ncompression = \"brotli\"", &[(2, 15, "\"zstd\", \"xz\" or \"none\"")]),
     ("[loft]\ncompression_level = 23", &[(2, 21, "from 1 to 22")]),
@@ -317,6 +318,35 @@ fn flags_are_checked_like_the_file() {
     for url in ["http://h/b", "s3://", "s3://a:b@c", "file://relative", "nonsense", "s3://b?endpoint=ftp://x"] {
         let error = Setup::new("").flags(to(url)).load().unwrap_err();
         assert_eq!(error.problems[0].origin, Origin::Flag("--to"), "{url}: {error}");
+    }
+}
+
+#[test]
+fn a_url_may_say_how_to_write() {
+    let setup = Setup::new("[loft]\ncompression_level = 19\nsigning_key_path = \"/k\"\nsigning_key_name = \"n\"\n");
+    let setup = setup.flags(to("s3://b?compression=xz&secret-key=/url/key&write-nar-listing=true&priority=10"));
+    let loaded = setup.load().unwrap();
+    let settings = &loaded.settings;
+    assert_eq!((settings.packing.compression, settings.packing.level), (Compression::Xz, None));
+    assert!(settings.push.nar_listings);
+    assert_eq!(settings.signing.files.len(), 1);
+    assert_eq!(settings.signing.files[0].path, PathBuf::from("/url/key"));
+    assert_eq!(settings.signing.files[0].name, None);
+    assert_eq!(setup.shown("loft.compression"), ("xz".into(), "--to".into()));
+}
+
+/// Of a URL that is refused nothing is repeated that might be a password.
+#[test]
+fn a_refused_url_keeps_its_password() {
+    for url in [
+        "https://u:pa55word@h/b",
+        "s3://u:pa55word@b",
+        "s3://b?endpoint=http://u:pa55word@h",
+        "s3:u:pa55word@b",
+        "s3://b?endpoint=http://h&nonsense=u:pa55word@h",
+    ] {
+        let error = Setup::new("").flags(to(url)).load().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("pa55word"), "{url}: {error}");
     }
 }
 

@@ -10,5 +10,7 @@ mod bucket_retry;
 mod bucket_s3;
 mod cli;
 mod config;
+mod ledger;
+mod push;
 mod store;
 mod store_daemon;

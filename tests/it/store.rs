@@ -4,7 +4,7 @@ use crate::support::fake_daemon::{FakeDaemon, Request, Script};
 use crate::support::fixture_store::FixtureStore;
 use loft::nix::{PathInfo, Sha256, StorePath};
 use loft::remedy::Remedy;
-use loft::store::{Protection, StoreError, closure, open, resolve};
+use loft::store::{Cursor, Protection, StoreError, closure, open, resolve};
 use std::collections::HashSet;
 use std::path::Path;
 use std::time::Instant;
@@ -328,4 +328,41 @@ fn damage_is_told_though_a_daemon_is_there() {
     let store = open(&fixture.settings()).unwrap();
     fixture.sql(|db| db.execute_batch("update ValidPaths set hash = 'x'").unwrap());
     assert!(matches!(store.path_infos(&[path]).unwrap_err(), StoreError::Damaged { .. }));
+}
+
+#[test]
+fn registrations_are_told_once_and_in_order() {
+    let fixture = FixtureStore::new();
+    let store = open(&fixture.settings()).unwrap();
+    let since = |cursor: Option<&Cursor>| store.registered_since(cursor).unwrap().unwrap();
+    let empty = since(None);
+    assert!(empty.paths.is_empty() && empty.from_start);
+
+    let (a, b) = (fixture.add("a").contents("a").finish(), fixture.add("b").contents("b").finish());
+    let first = since(Some(&empty.cursor));
+    assert_eq!(first.paths, [a.clone(), b.clone()]);
+    assert!(!first.from_start);
+    let again = since(Some(&first.cursor));
+    assert!(again.paths.is_empty() && again.cursor == first.cursor);
+
+    // The last one is collected and another comes: its id is not used again.
+    fixture.collect(&b);
+    assert!(since(Some(&first.cursor)).paths.is_empty());
+    fixture.sign(&a, SIGNATURE);
+    let c = fixture.add("c").contents("c").finish();
+    let second = since(Some(&first.cursor));
+    assert_eq!(second.paths, std::slice::from_ref(&c));
+    assert_eq!(since(None).paths, [a, c]);
+
+    // A cursor of another database, and one from the future of a restored copy.
+    for cursor in [
+        Cursor { database: "1:1".to_owned(), ..second.cursor.clone() },
+        Cursor { id: second.cursor.id + 1, ..second.cursor.clone() },
+    ] {
+        let all = since(Some(&cursor));
+        assert!(all.from_start && all.paths.len() == 2 && all.cursor == second.cursor);
+    }
+
+    let daemon = FakeDaemon::start(Script::truthful([]));
+    assert_eq!(open(&daemon.settings()).unwrap().registered_since(None).unwrap(), None);
 }

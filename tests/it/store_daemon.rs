@@ -21,7 +21,7 @@ fn info(i: u64) -> PathInfo {
         nar_hash: Sha256::of(&i.to_le_bytes()),
         nar_size: NonZeroU64::new(i * 8),
         references: i.checked_sub(1).map(path).into_iter().collect(),
-        deriver: (i % 2 == 0).then(|| path(i + 1000)),
+        deriver: i.is_multiple_of(2).then(|| path(i + 1000)),
         ultimate: i % 2 == 1,
         signatures: Vec::new(),
         ca: None,

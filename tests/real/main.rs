@@ -1,9 +1,19 @@
 //! Black-box tests: the `loft` program against a real Nix, a real Garage and a real SeaweedFS.
 //!
-//! Every test here is `#[ignore]`d for a plain `cargo test`, since it needs programs that cargo cannot
-//! provide; `./test --full` puts those in place and runs all of them, `./test` those that need Nix alone.
+//! One file for each promise. Every test here is `#[ignore]`d for a plain `cargo test`, since it needs programs
+//! that cargo cannot provide; `./test --full` puts those in place and runs all of them. `./test` runs those that
+//! need Nix alone: all whose names have none of `garage`, `seaweedfs`, `corpus`, `recent_nix` and `long_`.
 //! Once asked for, a test never skips: what is missing fails it, with the way to get it.
 
 mod bucket;
+mod crash;
 mod harness;
+mod memory;
+mod old_style;
+mod round_trip;
+mod second_push;
+mod signatures;
+mod store;
 mod support;
+mod trouble;
+mod upstream;

@@ -53,9 +53,13 @@ pub fn clear_ledger(invocation: &Invocation) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// The environment enters here. Variables that are not UTF-8 are none of ours.
 fn sources(invocation: &Invocation, strict: bool) -> Sources {
-    let text = |variable: std::ffi::OsString| variable.into_string().ok();
-    let environment = std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect();
+    let environment = environment().collect();
     Sources { file: invocation.config.clone(), environment, flags: invocation.flags.clone(), strict }
+}
+
+/// The environment enters here. Variables that are not UTF-8 are none of ours.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    let text = |variable: std::ffi::OsString| variable.into_string().ok();
+    std::env::vars_os().filter_map(move |(name, value)| Some((text(name)?, text(value)?)))
 }

@@ -7,8 +7,13 @@ mod args;
 mod config;
 mod exit;
 mod failure;
+mod json;
 mod key;
+mod network;
 mod output;
+mod push;
+mod quantity;
+mod terminal;
 
 use action::{Action, Invocation};
 use clap::Parser as _;
@@ -50,8 +55,8 @@ fn act(invocation: &Invocation) -> Result<Exit, Failure> {
         Action::ShowConfig { json } => config::show(invocation, *json),
         Action::CheckConfig => config::check(invocation),
         Action::ClearLedger => config::clear_ledger(invocation),
-        Action::Push(_) => Err(not_yet("Pushing")),
-        Action::FillLedger => Err(not_yet("--populate-cache")),
+        Action::Push(request) => push::push(invocation, request),
+        Action::FillLedger => push::fill_ledger(invocation),
         Action::Serve { .. } => Err(not_yet("Watching the store")
             .hint("push what you have now with: loft push ./result (or everything with: loft --force-scan)")),
         Action::Prune { .. } => Err(not_yet("--prune")),

@@ -3,7 +3,7 @@
 use crate::config;
 use crate::failure::Failure;
 use crate::output::tell;
-use loft::bucket;
+use loft::bucket::{self, Requests};
 use loft::clock::SystemClock;
 use loft::config::Loaded;
 use loft::ledger::Ledger;
@@ -52,21 +52,17 @@ impl Network {
     }
 
     /// Everything that a push works with.
-    pub async fn ends(
-        &self,
-        loaded: &Loaded,
-        store: Arc<dyn Store>,
-        report: Arc<dyn Report>,
-    ) -> Result<Ends, Failure> {
+    pub fn ends(&self, loaded: &Loaded, store: Arc<dyn Store>, report: Arc<dyn Report>) -> Result<Ends, Failure> {
         let clock = Arc::new(SystemClock);
-        let requests = Arc::default();
-        let bucket =
-            bucket::open(loaded.bucket()?, &config::environment(), clock.clone(), report.clone(), requests).await?;
+        let requests = Arc::<Requests>::default();
+        let environment = config::environment().collect();
+        let opening = bucket::open(loaded.bucket()?, &environment, clock.clone(), report.clone(), requests.clone());
+        let bucket = self.run(opening)?;
         let ledger = Ledger::open(&loaded.settings.ledger);
         if let Some(trouble) = ledger.trouble() {
             tell(&format!("warning: {trouble}\n"));
         }
-        Ok(Ends { store, bucket, ledger: Arc::new(ledger), clock, report })
+        Ok(Ends { store, bucket, ledger: Arc::new(ledger), clock, report, requests })
     }
 }
 

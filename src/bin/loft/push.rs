@@ -6,6 +6,8 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::json::JsonLines;
 use crate::network::Network;
+use crate::output::tell;
+use crate::quantity::paths;
 use crate::terminal::Terminal;
 use loft::config::Loaded;
 use loft::nix::StorePath;
@@ -20,6 +22,8 @@ use std::sync::Arc;
 
 pub fn push(invocation: &Invocation, request: &PushRequest) -> Result<Exit, Failure> {
     let loaded = config::read(invocation)?;
+    // Before anything is read: without a bucket nothing else matters.
+    loaded.bucket()?;
     let report: Arc<dyn Report> = match request.json {
         true => Arc::new(JsonLines),
         false => Arc::new(Terminal::new(invocation.voice, request.dry_run)),
@@ -27,19 +31,39 @@ pub fn push(invocation: &Invocation, request: &PushRequest) -> Result<Exit, Fail
     let interrupt = Interrupt::default();
     let options = options(&loaded, request, interrupt.clone())?;
     let store: Arc<dyn Store> = Arc::from(store::open(&loaded.settings.store)?);
-    let paths = paths(store.as_ref(), request)?;
+    let wanted = wanted(store.as_ref(), request)?;
+    if wanted.is_empty() {
+        tell("warning: no paths were given on stdin, so nothing is pushed\n");
+        return Ok(Exit::Done);
+    }
 
     let network = Network::start()?;
+    let ends = network.ends(&loaded, store, report)?;
     network.catch_signals(interrupt);
-    let result = network.run(async {
-        let ends = network.ends(&loaded, store, report).await?;
-        Ok::<_, Failure>(push::run(&ends, &options, paths).await)
-    })?;
+    let result = network.run(push::run(&ends, &options, wanted));
+    network.stop();
     match result {
         Ok(summary) => Ok(exit(&summary)),
         Err(PushError::Interrupted) => Ok(Exit::Interrupted),
         Err(error) => Err(error.into()),
     }
+}
+
+/// `--populate-cache`.
+pub fn fill_ledger(invocation: &Invocation) -> Result<Exit, Failure> {
+    let loaded = config::read(invocation)?;
+    let store: Arc<dyn Store> = Arc::from(store::open(&loaded.settings.store)?);
+    let network = Network::start()?;
+    let ends = network.ends(&loaded, store, Arc::new(Terminal::new(invocation.voice, false)))?;
+    let known = network.run(push::populate(&ends, upstreams(&loaded)))?;
+    tell(&format!("The ledger knows {} of {}.\n", paths(known), ends.bucket.describe()));
+    Ok(Exit::Done)
+}
+
+/// Keys and URLs of the caches that clients use beside this one.
+fn upstreams(loaded: &Loaded) -> Vec<String> {
+    let push = &loaded.settings.push;
+    push.skip_signed_by.iter().map(|key| key.name.to_string()).chain(push.upstreams.iter().cloned()).collect()
 }
 
 fn exit(summary: &Summary) -> Exit {
@@ -55,23 +79,19 @@ fn options(loaded: &Loaded, request: &PushRequest, interrupt: Interrupt) -> Resu
     let signing = loaded.signing_keys()?;
     config::tell_warnings(&signing.warnings);
     if signing.keys.is_empty() && !request.dry_run {
-        crate::output::tell(
+        tell(
             "warning: no signing key is configured, so clients that require signatures (the default) \
              will not use these paths\n  hint: loft key generate NAME, then --signing-key FILE or signing_key_path\n",
         );
     }
-    let upstreams = settings.push.skip_signed_by.iter().map(|key| key.name.to_string());
     Ok(Options {
-        policy: Policy {
-            skip_signed_by: settings.push.skip_signed_by.clone(),
-            exclude: settings.push.exclude.clone(),
-        },
+        policy: Policy { skip_signed_by: settings.push.skip_signed_by.clone(), exclude: settings.push.exclude.clone() },
         keys: signing.keys.into(),
         packing: settings.packing,
         upload_threads: NonZeroUsize::new(settings.push.upload_threads).unwrap_or(NonZeroUsize::MIN),
         memory_limit: settings.push.memory_limit,
         priority: settings.push.priority,
-        upstreams: upstreams.chain(settings.push.upstreams.iter().cloned()).collect(),
+        upstreams: upstreams(loaded),
         who: who(),
         pin: request.pin.clone(),
         trust_ledger: request.use_ledger,
@@ -81,7 +101,7 @@ fn options(loaded: &Loaded, request: &PushRequest, interrupt: Interrupt) -> Resu
 }
 
 /// What was typed, as store paths.
-fn paths(store: &dyn Store, request: &PushRequest) -> Result<Request, Failure> {
+fn wanted(store: &dyn Store, request: &PushRequest) -> Result<Request, Failure> {
     let typed = match &request.roots {
         Roots::WholeStore => return Ok(Request::WholeStore),
         Roots::Typed { paths, stdin } => {
@@ -92,8 +112,7 @@ fn paths(store: &dyn Store, request: &PushRequest) -> Result<Request, Failure> {
             typed
         }
     };
-    let resolved: Result<Vec<StorePath>, _> =
-        typed.iter().map(|path| store::resolve(store.location(), path)).collect();
+    let resolved: Result<Vec<StorePath>, _> = typed.iter().map(|path| store::resolve(store.location(), path)).collect();
     Ok(match request.closure {
         true => Request::Closures(resolved?),
         false => Request::Only(resolved?),
@@ -120,6 +139,7 @@ struct StdinError {
 /// `user@host`, for people who wonder whose lease that is.
 fn who() -> String {
     let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    let host =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
     format!("{}@{}", user.as_deref().unwrap_or("unknown"), host.as_deref().map_or("unknown", str::trim))
 }

@@ -43,7 +43,8 @@ pub fn duration(duration: Duration) -> String {
 
 /// Bytes a second over `duration`; nothing where it was too short to say.
 pub fn rate(size: u64, duration: Duration) -> Option<String> {
-    (duration >= Duration::from_millis(100)).then(|| format!("{}/s", bytes((size as f64 / duration.as_secs_f64()) as u64)))
+    (duration >= Duration::from_millis(100))
+        .then(|| format!("{}/s", bytes((size as f64 / duration.as_secs_f64()) as u64)))
 }
 
 #[cfg(test)]

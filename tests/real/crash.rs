@@ -1,0 +1,137 @@
+//! `kill -9` at random moments: what is visible is whole at every one of them, and a rerun completes it.
+
+use crate::support::audit::Cache;
+use crate::support::corpus::Corpus;
+use crate::support::loft::{Loft, Pushed};
+use crate::support::nix::{KeyPair, Nix};
+use crate::support::place::Place;
+use crate::support::process::end_of;
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const KILLS: u32 = 50;
+
+/// A fresh cache for one round, in the same place.
+struct Round<'a> {
+    corpus: &'a Corpus,
+    key: &'a KeyPair,
+    to: String,
+    environment: Vec<(&'static str, String)>,
+    loft: Loft,
+}
+
+impl Round<'_> {
+    fn command(&self) -> Command {
+        let mut command = self.loft.push_command(&self.corpus.store, &[&self.corpus.root]);
+        command.args(["--to", &self.to, "--signing-key"]).arg(self.key.secret_file());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Pushes, and kills the process after `moment` unless it ended before. Says whether it was killed.
+    fn push_and_kill(&self, moment: Duration) -> bool {
+        let mut child = self
+            .command()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("loft starts");
+        std::thread::sleep(moment);
+        let killed = matches!(child.try_wait(), Ok(None));
+        child.kill().expect("SIGKILL");
+        child.wait().expect("its end");
+        killed
+    }
+
+    fn push(&self) -> Pushed {
+        Pushed::read(end_of(&mut self.command())).expect_success()
+    }
+}
+
+/// Random moments that a failing run can repeat.
+struct Moments(u64);
+
+impl Moments {
+    fn new() -> Self {
+        let seed = match std::env::var("LOFT_TEST_SEED") {
+            Ok(text) => text.parse().expect("LOFT_TEST_SEED is a number"),
+            Err(_) => std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos() as u64 | 1,
+        };
+        println!("LOFT_TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    /// Anywhere in `[0, within)`.
+    fn next(&mut self, within: Duration) -> Duration {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        within.mul_f64((self.0 >> 11) as f64 / (1_u64 << 53) as f64)
+    }
+}
+
+fn killed_at_any_moment<'a>(
+    corpus: &Corpus,
+    key: &KeyPair,
+    round: impl Fn(u32) -> (String, Vec<(&'static str, String)>),
+    cache: impl Fn(u32) -> Cache<'a>,
+    substituter: impl Fn(u32) -> String,
+) {
+    let start = |number| {
+        let (to, environment) = round(number);
+        Round { corpus, key, to, environment, loft: Loft::new() }
+    };
+    let whole = Instant::now();
+    start(0).push();
+    let whole = whole.elapsed();
+    let closure = corpus.store.closure(&[&corpus.root]);
+
+    let (mut moments, mut killed, mut halfway) = (Moments::new(), 0, 0);
+    for number in 1..=KILLS {
+        let round = start(number);
+        let moment = moments.next(whole);
+        killed += u32::from(round.push_and_kill(moment));
+        let cache = cache(number);
+        let none = BTreeSet::new();
+        assert_eq!(cache.violations(&none), Vec::<String>::new(), "killed after {moment:?}");
+        let visible = cache.narinfos().len();
+        halfway += u32::from(visible > 0 && visible < closure.len());
+        // The same machine with its ledger, and now and then another one.
+        let rerun = if number % 3 == 0 { start(number).push() } else { round.push() };
+        assert_eq!(rerun.number("pushed") + rerun.number("present"), closure.len() as u64);
+        assert_eq!(cache.violations(&none), Vec::<String>::new(), "rerun after a kill at {moment:?}");
+        assert_eq!(cache.narinfos().into_keys().collect::<Vec<_>>(), closure, "rerun after a kill at {moment:?}");
+    }
+    println!("{killed} of {KILLS} were killed, {halfway} with a part of the closure visible; a push takes {whole:?}");
+    assert!(killed >= KILLS / 2, "only {killed} of {KILLS} were killed");
+    Nix::installed().fetch(&substituter(KILLS), &[&corpus.root], &key.public);
+}
+
+#[test]
+#[ignore = "needs Nix: ./test --full"]
+fn long_kills_while_pushing_to_a_folder() {
+    let (corpus, place) = (Corpus::odd(), Place::folder());
+    let key = Nix::installed().generate_key("crash-1");
+    let Place::Folder(folder) = &place else { unreachable!() };
+    let below = |number: u32| folder.path().join(number.to_string());
+    let url = |number: u32| format!("file://{}", below(number).display());
+    killed_at_any_moment(&corpus, &key, |number| (url(number), Vec::new()), |number| Cache::Folder(below(number)), url);
+}
+
+#[test]
+#[ignore = "needs Garage: ./test --full"]
+fn long_kills_while_pushing_to_garage() {
+    let corpus = Corpus::odd();
+    let key = Nix::installed().generate_key("crash-1");
+    // A server of its own for each round: the oracle looks at whole buckets.
+    let places: Vec<Place> = (0..=KILLS).map(|_| Place::garage()).collect();
+    let bucket = |number: u32| places[number as usize].bucket().unwrap();
+    let round = |number: u32| {
+        let environment = bucket(number).environment().map(|(name, value)| (name, value.to_owned()));
+        (bucket(number).url(), environment.to_vec())
+    };
+    let cache = |number: u32| Cache::Bucket(bucket(number));
+    killed_at_any_moment(&corpus, &key, round, cache, |number| places[number as usize].substituter());
+}

@@ -1,0 +1,133 @@
+//! A reverse proxy in front of a server: it counts requests, and may demand a header as authenticating ones do.
+//!
+//! One request a connection keeps it small: it asks both sides to close, then copies bytes both ways.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+/// One request as the proxy saw it.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// The names that the signature covers, lower case.
+    pub signed_headers: Vec<String>,
+    /// Whether it carried what is demanded and was passed on.
+    pub passed: bool,
+}
+
+pub struct Proxy {
+    pub endpoint: String,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    stop: Arc<AtomicBool>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+impl Proxy {
+    /// Stands in front of `endpoint`; refuses with 403 what lacks the demanded header, and strips it from the rest.
+    pub fn start(endpoint: &str, demanded: Option<(&str, &str)>) -> Self {
+        let upstream = endpoint.trim_start_matches("http://").to_owned();
+        let demanded = demanded.map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback port");
+        let address = listener.local_addr().expect("bound address");
+        let (seen, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let accepting = std::thread::spawn({
+            let (seen, stop) = (seen.clone(), stop.clone());
+            move || {
+                for client in listener.incoming() {
+                    if stop.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    let (seen, upstream, demanded) = (seen.clone(), upstream.clone(), demanded.clone());
+                    // A broken connection is the client's to notice.
+                    std::thread::spawn(move || client.and_then(|client| pass(client, &upstream, demanded, &seen)));
+                }
+            }
+        });
+        Self { endpoint: format!("http://{address}"), seen, stop, accepting: Some(accepting) }
+    }
+
+    /// The requests so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().expect("not poisoned").clone()
+    }
+
+    pub fn forget(&self) {
+        self.seen.lock().expect("not poisoned").clear();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.endpoint.trim_start_matches("http://"));
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
+        }
+    }
+}
+
+fn pass(
+    client: TcpStream,
+    upstream: &str,
+    demanded: Option<(String, String)>,
+    seen: &Mutex<Vec<Seen>>,
+) -> std::io::Result<()> {
+    let mut reader = BufReader::new(client.try_clone()?);
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        if line == "\r\n" {
+            break;
+        }
+        lines.push(line.trim_end().to_owned());
+    }
+    let Some((request, headers)) = lines.split_first() else { return Ok(()) };
+    let headers: Vec<(String, &str)> = headers
+        .iter()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_lowercase(), value.trim()))
+        .collect();
+    let passed = demanded.as_ref().is_none_or(|(name, value)| headers.iter().any(|(n, v)| n == name && v == value));
+    let mut parts = request.split(' ').map(str::to_owned);
+    let authorization = headers.iter().find(|(name, _)| name == "authorization").map_or("", |(_, value)| *value);
+    let signed = authorization.split("SignedHeaders=").nth(1).and_then(|rest| rest.split(',').next()).unwrap_or("");
+    seen.lock().expect("not poisoned").push(Seen {
+        method: parts.next().unwrap_or_default(),
+        target: parts.next().unwrap_or_default(),
+        signed_headers: signed.trim().split(';').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+        passed,
+    });
+    let mut client = client;
+    if !passed {
+        client.write_all(b"HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-length: 7\r\n\r\nno pass")?;
+        // Read what the client still sends, so that closing does not reset the answer away.
+        client.shutdown(Shutdown::Write)?;
+        std::io::copy(&mut reader.take(1 << 30), &mut std::io::sink())?;
+        return Ok(());
+    }
+
+    let mut server = TcpStream::connect(upstream)?;
+    let mut head = format!("{request}\r\n");
+    for (name, value) in &headers {
+        let strip = name == "connection" || demanded.as_ref().is_some_and(|(demanded, _)| demanded == name);
+        if !strip {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    head.push_str("connection: close\r\n\r\n");
+    server.write_all(head.as_bytes())?;
+    let mut to_server = server.try_clone()?;
+    let sending = std::thread::spawn(move || std::io::copy(&mut reader, &mut to_server));
+    std::io::copy(&mut server, &mut client)?;
+    client.shutdown(Shutdown::Both)?;
+    let _ = sending.join();
+    Ok(())
+}
