@@ -19,7 +19,8 @@ fn main() {
         .reference(&library)
         .self_reference()
         .finish();
-    let root = store.add("greeting-env-1.0").symlink("bin", format!("{}/bin", store.logical(&tool))).reference(&tool).finish();
+    let root =
+        store.add("greeting-env-1.0").symlink("bin", format!("{}/bin", store.logical(&tool))).reference(&tool).finish();
     println!("{}\n{}", store.root().display(), store.logical(&root));
     // Dropping it would remove the folder.
     std::mem::forget(store);
