@@ -97,6 +97,11 @@ impl Prefix {
         Self(String::new())
     }
 
+    /// A prefix as a test or a user spells it.
+    pub fn listed(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
     pub fn sweeps() -> Self {
         Self("loft/v1/sweep/".to_owned())
     }

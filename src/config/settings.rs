@@ -11,6 +11,7 @@ use crate::plan::{Pattern, UpstreamKey};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -70,8 +71,8 @@ const DEFAULT_MEMORY: u64 = 256 << 20;
 const MAX_UPLOAD_THREADS: u32 = 512;
 /// A century.
 const MAX_RETENTION_DAYS: u32 = 36_500;
-/// More often than this a prune would only wait for itself.
-const MIN_INTERVAL: Duration = Duration::from_secs(60);
+/// More often than this a prune would only wait for itself; rarer than this it is a typing error.
+const INTERVALS: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(366 * 24 * 3600);
 
 pub fn read_store(reader: &mut Reader, environment: &BTreeMap<String, String>) -> crate::store::Settings {
     const VARIABLES: [&str; 6] =
@@ -266,11 +267,11 @@ pub fn read_prune(reader: &mut Reader) -> PruneSettings {
         target_percentage: reader.integer_or(("loft", "prune_target_percentage"), 1..=100, 80),
         schedule: reader.parsed_or(
             ("loft", "prune_schedule"),
-            "in quotes, an interval of at least a minute (\"90m\", \"24h\", \"7d\") or a time of day (\"00:00\")",
+            "in quotes, an interval from a minute to a year (\"90m\", \"24h\", \"7d\") or a time of day (\"00:00\")",
             Schedule::Every(Duration::from_secs(24 * 3600)),
             |value| match value {
                 Value::Text(text) => parse_schedule(text)
-                    .filter(|schedule| !matches!(schedule, Schedule::Every(interval) if *interval < MIN_INTERVAL)),
+                    .filter(|schedule| !matches!(schedule, Schedule::Every(interval) if !INTERVALS.contains(interval))),
                 _ => None,
             },
             |schedule| json!(schedule.to_string()),

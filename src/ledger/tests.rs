@@ -181,10 +181,10 @@ fn damage_never_makes_a_path_present() {
     let whole = fs::read(&path).unwrap();
     let stale = at(86_400 + 10);
     let (mut still_known, mut troubled) = (0, 0);
-    for case in 0..400usize {
+    for case in 0..200usize {
         let mut bytes = whole.clone();
         // Spread over the file, the first page (header and schema) more densely.
-        let offset = if case < 120 { case * 3 } else { case * (whole.len() / 400) };
+        let offset = if case < 80 { case * 3 } else { case * (whole.len() / 200) };
         match case % 4 {
             0 => bytes[offset] ^= 1 << (case % 8),
             1 => bytes[offset] = 0xff,
@@ -210,7 +210,7 @@ fn damage_never_makes_a_path_present() {
             assert_eq!(ledger.known(&bucket("g1"), &hashes(0..3), at(1)).len(), 3, "case {case}");
         }
     }
-    assert!(still_known > 40 && troubled > 40, "{still_known} {troubled}: the cases do not try what they should");
+    assert!(still_known > 20 && troubled > 20, "{still_known} {troubled}: the cases do not try what they should");
 }
 
 /// Every bit of one row in turn: its time must not become fresh, its bucket not another.
@@ -344,36 +344,4 @@ fn a_lock_that_nobody_gives_back_costs_time_once() {
     other.execute_batch("ROLLBACK").unwrap();
     ledger.remember(&bucket("g1"), &hashes(1..2), at(0));
     assert_eq!(ledger.known(&bucket("g1"), &hashes(0..2), at(0)).len(), 2);
-}
-
-/// Figures: `cargo test --lib ledger::tests::a_million_rows -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures; takes some seconds"]
-fn a_million_rows() {
-    let dir = tempfile::tempdir().unwrap();
-    let ledger = Ledger::open(&file(&dir));
-    let all = hashes(0..1_000_000);
-    let clock = std::time::Instant::now();
-    ledger.replace(&bucket("g1"), &all, at(0));
-    println!("replace 1 000 000: {:?}", clock.elapsed());
-    let asked: Vec<_> = all.iter().step_by(333).copied().take(3000).collect();
-    for _ in 0..3 {
-        let clock = std::time::Instant::now();
-        assert_eq!(ledger.known(&bucket("g1"), &asked, at(1)).len(), 3000);
-        println!("known 3 000 of 1 000 000: {:?}", clock.elapsed());
-    }
-    let clock = std::time::Instant::now();
-    ledger.remember(&bucket("g1"), &asked, at(1));
-    println!("remember 3 000: {:?}", clock.elapsed());
-    let small = Ledger::open(&dir.path().join("small.db"));
-    small.replace(&bucket("g1"), &asked, at(0));
-    let clock = std::time::Instant::now();
-    assert_eq!(small.known(&bucket("g1"), &asked, at(1)).len(), 3000);
-    println!("known 3 000 of 3 000: {:?}", clock.elapsed());
-    let clock = std::time::Instant::now();
-    assert_eq!(ledger.len(), 1_000_000);
-    println!("len: {:?}", clock.elapsed());
-    let clock = std::time::Instant::now();
-    assert_eq!(Ledger::open(&file(&dir)).known(&bucket("g1"), &asked, at(1)).len(), 3000);
-    println!("open and known 3 000: {:?}; file {} bytes", clock.elapsed(), fs::metadata(file(&dir)).unwrap().len());
 }

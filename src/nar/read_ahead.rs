@@ -197,3 +197,101 @@ fn is_cold(_path: &Path) -> bool {
 
 #[cfg(not(target_os = "linux"))]
 fn advise(_path: &Path) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// `directories` of `files` each.
+    fn tree(directories: usize, files: usize) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for d in 0..directories {
+            fs::create_dir(dir.path().join(d.to_string())).unwrap();
+            for f in 0..files {
+                fs::write(dir.path().join(format!("{d}/{f}")), b"x").unwrap();
+            }
+        }
+        dir
+    }
+
+    /// The steps as text, and whether scouts were called.
+    fn steps(root: &Path, is_cold: fn(&Path) -> bool) -> (Vec<String>, bool) {
+        let mut seen = Vec::new();
+        let scouting = Steps::walk_where(is_cold, root, |steps| {
+            while let Some(step) = steps.next()? {
+                seen.push(format!("{step:?}"));
+                assert!(steps.ahead.len() <= LOOK_AHEAD);
+            }
+            Ok(steps.scouting)
+        });
+        (seen, scouting.unwrap())
+    }
+
+    #[test]
+    fn scouts_do_not_change_the_walk() {
+        let dir = tree(20, 100);
+        let mut walk = TreeWalk::new(dir.path());
+        let mut plain = Vec::new();
+        while let Some(step) = walk.next().unwrap() {
+            plain.push(format!("{step:?}"));
+        }
+        assert_eq!(plain.len(), 2 * 21 + 2000);
+        assert_eq!(steps(dir.path(), |_| true), (plain.clone(), true));
+        assert_eq!(steps(dir.path(), |_| false), (plain, false), "no threads for what is cached");
+    }
+
+    #[test]
+    fn few_files_call_no_scouts() {
+        assert!(!steps(tree(1, MANY_FILES - 1).path(), |_| true).1);
+        assert!(steps(tree(1, MANY_FILES).path(), |_| true).1);
+    }
+
+    #[test]
+    fn an_error_ends_the_scouts() {
+        let dir = tree(10, 200);
+        let result: Result<(), _> = Steps::walk_where(
+            |_| true,
+            dir.path(),
+            |steps| {
+                steps.next()?;
+                assert!(steps.scouting);
+                Err(PackError::Vanished { path: "x".into() })
+            },
+        );
+        // Had they not ended, the scope would not have, either.
+        assert!(matches!(result, Err(PackError::Vanished { .. })));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_however_slow_the_scouts_are() {
+        let orders = Orders::default();
+        for round in 0..100 {
+            orders.replace(LOOK_AHEAD / 2, (0..LOOK_AHEAD / 2).map(|n| format!("{round}/{n}").into()).collect());
+            assert!(orders.lock().files.len() <= LOOK_AHEAD);
+        }
+        assert_eq!(orders.lock().files.back().unwrap(), Path::new("99/255"));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn advised_files_come_into_the_cache() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, vec![1; 1 << 16]).unwrap();
+        fs::File::open(&path).unwrap().sync_all().unwrap();
+        rustix::fs::fadvise(open(&path).unwrap(), 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        // In a file system that lives in memory nothing is ever cold, or nothing can be told.
+        if is_cold(&path) {
+            advise(&path);
+            let warm = (0..1000).any(|_| {
+                thread::sleep(std::time::Duration::from_millis(10));
+                !is_cold(&path)
+            });
+            let tells = fs::read(&path).is_ok() && !is_cold(&path);
+            assert!(warm || !tells);
+        }
+        advise(&dir.path().join("nothing"));
+        assert!(!is_cold(&dir.path().join("nothing")));
+    }
+}

@@ -49,6 +49,8 @@ impl UnpackError {
 }
 
 /// Reads a compressed NAR, checks its grammar, hashes both forms, refuses more than `max_nar_size` bytes.
+///
+/// Memory is what the writer's window asks for, at most 128 MiB; 8 MiB for what `pack` writes by default.
 pub fn verify<R: Read>(stored: R, compression: Compression, max_nar_size: u64) -> Result<Packed, UnpackError> {
     struct Nowhere;
     impl Tree for Nowhere {}

@@ -16,6 +16,16 @@ pub enum Request {
     WholeStore,
 }
 
+impl Request {
+    /// Whether nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Closures(paths) | Self::Only(paths) => paths.is_empty(),
+            Self::WholeStore => false,
+        }
+    }
+}
+
 /// Candidates, and how well the roots are guarded against the store's garbage collector.
 #[derive(Debug)]
 pub struct Gathered {

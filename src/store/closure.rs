@@ -20,6 +20,7 @@ pub fn closure(store: &dyn Store, roots: &[StorePath]) -> Result<Closure, StoreE
     let mut infos = store.reachable(roots)?;
     // The same store must give the same order, whichever back end answered.
     infos.sort_by(|a, b| a.path.cmp(&b.path));
+    check_closed(&infos)?;
     Ok(Closure { infos: references_first(infos)? })
 }
 
@@ -52,6 +53,20 @@ pub(super) fn by_batches<S: Store + ?Sized>(store: &S, roots: &[StorePath]) -> R
     Ok(found)
 }
 
+/// `infos` are sorted by path.
+fn check_closed(infos: &[PathInfo]) -> Result<(), StoreError> {
+    for info in infos {
+        for reference in &info.references {
+            if infos.binary_search_by(|other| other.path.cmp(reference)).is_err() {
+                return Err(StoreError::NotValid { path: reference.clone(), referrer: Some(info.path.clone()) });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Orders `infos` so that references come before their referrers; references outside of `infos` do not matter.
+///
 /// Depth first, a path after its references; a path met again while it is still open closes a circle.
 pub fn references_first(infos: Vec<PathInfo>) -> Result<Vec<PathInfo>, StoreError> {
     #[derive(Clone, Copy, PartialEq)]
@@ -79,9 +94,7 @@ pub fn references_first(infos: Vec<PathInfo>) -> Result<Vec<PathInfo>, StoreErro
                 continue;
             };
             *next += 1;
-            let not_there =
-                || StoreError::NotValid { path: reference.clone(), referrer: Some(infos[here].path.clone()) };
-            let there = *positions.get(reference).ok_or_else(not_there)?;
+            let Some(there) = positions.get(reference).copied() else { continue };
             match marks[there] {
                 Mark::New => {
                     marks[there] = Mark::Open;

@@ -3,7 +3,11 @@
 mod layers;
 mod support;
 
+mod bucket_contract;
+mod bucket_contract_runs;
 mod cli;
 mod config;
+mod ledger;
+mod push;
 mod store;
 mod store_daemon;

@@ -22,6 +22,8 @@ use std::sync::Arc;
 
 pub fn push(invocation: &Invocation, request: &PushRequest) -> Result<Exit, Failure> {
     let loaded = config::read(invocation)?;
+    // Before anything is read: without a bucket nothing else matters.
+    loaded.bucket()?;
     let report: Arc<dyn Report> = match request.json {
         true => Arc::new(JsonLines),
         false => Arc::new(Terminal::new(invocation.voice, request.dry_run)),
@@ -30,6 +32,10 @@ pub fn push(invocation: &Invocation, request: &PushRequest) -> Result<Exit, Fail
     let options = options(&loaded, request, interrupt.clone())?;
     let store: Arc<dyn Store> = Arc::from(store::open(&loaded.settings.store)?);
     let wanted = wanted(store.as_ref(), request)?;
+    if wanted.is_empty() {
+        tell("warning: no paths were given on stdin, so nothing is pushed\n");
+        return Ok(Exit::Done);
+    }
 
     let network = Network::start()?;
     let ends = network.ends(&loaded, store, report)?;

@@ -80,6 +80,8 @@ impl S3 {
                 found.push((Upload { key, id: upload.upload_id }, began));
             }
             if !page.is_truncated {
+                // Garage orders a page by upload id.
+                found.sort_by(|(a, _), (b, _)| (&a.key, &a.id).cmp(&(&b.key, &b.id)));
                 return Ok(found);
             }
             let key =

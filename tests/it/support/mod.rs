@@ -5,3 +5,8 @@
 
 pub mod fake_daemon;
 pub mod fixture_store;
+pub mod memory;
+pub mod oracle;
+pub mod s3_server;
+pub mod time;
+pub mod world;
