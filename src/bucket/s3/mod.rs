@@ -50,7 +50,7 @@ pub struct S3 {
     client: Client,
     storage_class: Option<String>,
     /// What an absent object looks like: `Some` refusal where the server will not say.
-    absent_is_denied: OnceCell<Option<Refusal>>,
+    absent_is_denied: OnceCell<Option<Box<Refusal>>>,
 }
 
 impl S3 {
