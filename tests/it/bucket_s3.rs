@@ -86,6 +86,8 @@ async fn extra_headers_open_a_proxy_and_are_not_signed() {
     let error = client(&settings).put(&key("a"), body("x"), Headers::default()).await.unwrap_err();
     assert_eq!(error.remedy(), Remedy::FixConfig);
     assert!(told(&error).contains("extra headers"), "{}", told(&error));
+    let error = client(&settings).head(&key("a")).await.unwrap_err();
+    assert!(told(&error).contains("extra headers"), "{}", told(&error));
 
     settings.extra_headers.insert("X-Loft-Auth", "s3cr3t").unwrap();
     let bucket = client(&settings);
