@@ -42,6 +42,25 @@ pub(super) fn levels(compression: Compression) -> Option<RangeInclusive<i32>> {
     }
 }
 
+/// Bytes that one compressor holds, roughly: for bounding how many run at once. xz's are those of
+/// its manual page; zstd's follow from the window, hash and chain tables of its levels.
+pub(super) fn memory(packing: Packing) -> u64 {
+    let mib = match (packing.compression, packing.level) {
+        (Compression::Zstd, None | Some(..=4)) => 8,
+        (Compression::Zstd, Some(..=12)) => 40,
+        (Compression::Zstd, Some(..=19)) => 100,
+        (Compression::Zstd, Some(_)) => 800,
+        (Compression::Xz, Some(..=1)) => 9,
+        (Compression::Xz, Some(..=3)) => 32,
+        (Compression::Xz, None | Some(..=6)) => 94,
+        (Compression::Xz, Some(7)) => 186,
+        (Compression::Xz, Some(8)) => 370,
+        (Compression::Xz, Some(_)) => 674,
+        (Compression::None | Compression::Bzip2, _) => 1,
+    };
+    mib << 20
+}
+
 impl Compressor {
     /// `size` is the exact number of bytes to come, where that is certain: zstd then takes no more memory than so few
     /// bytes need, and says the size in its frame.

@@ -19,6 +19,13 @@ pub struct Packing {
     pub workers: u32,
 }
 
+impl Packing {
+    /// Bytes that one compressor of this kind holds, roughly.
+    pub fn memory(&self) -> u64 {
+        compress::memory(*self)
+    }
+}
+
 /// What went through `pack`: only the end of the stream makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packed {

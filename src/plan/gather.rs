@@ -36,9 +36,23 @@ pub struct Gathered {
     pub unprotected: Option<String>,
 }
 
+/// A collector that deletes between each two of our looks is one to wait for.
+const MAX_LOOKS: u32 = 5;
+
 /// Protects the roots first and only then asks whether they are valid: the other way round, the
 /// collector could come between.
 pub fn gather(store: &dyn Store, request: &Request) -> Result<Gathered, StoreError> {
+    let mut looks = 1;
+    loop {
+        match gather_once(store, request) {
+            // The collector came between the list of all paths and a look at one of them.
+            Err(StoreError::NotValid { .. }) if *request == Request::WholeStore && looks < MAX_LOOKS => looks += 1,
+            gathered => return gathered,
+        }
+    }
+}
+
+fn gather_once(store: &dyn Store, request: &Request) -> Result<Gathered, StoreError> {
     let (asked, closed) = match request {
         Request::Closures(roots) => (roots.clone(), true),
         Request::Only(paths) => (paths.clone(), false),

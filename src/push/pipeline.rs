@@ -95,7 +95,7 @@ impl<'a> Run<'a> {
             interrupt: options.interrupt.clone(),
             packing: options.packing,
             memory: Memory::new(options.memory_limit),
-            encoders: Arc::new(Semaphore::new(cores.min(options.upload_threads.get()))),
+            encoders: Arc::new(Semaphore::new(encoders(options, cores))),
             requests: Arc::new(Semaphore::new(options.upload_threads.get().max(MIN_REQUESTS))),
         };
         let jobs = jobs(plan);
@@ -216,6 +216,13 @@ impl<'a> Run<'a> {
         self.report.event(Event::Settled { path: &self.infos[path].path, outcome: &outcome });
         self.fates.failed.push(path);
     }
+}
+
+/// How many NARs are compressed at once. Compressors hold memory of their own, xz nearly 100 MiB
+/// each; they may take half of what the user allows, and there is always one.
+fn encoders(options: &Options, cores: usize) -> usize {
+    let affordable = options.memory_limit / 2 / options.packing.memory().max(1);
+    cores.min(options.upload_threads.get()).min(usize::try_from(affordable).unwrap_or(usize::MAX)).max(1)
 }
 
 /// One job per distinct NAR, largest first so that the end is not one long tail.

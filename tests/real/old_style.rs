@@ -108,7 +108,7 @@ fn documented_configuration_and_flags_work_with_garage() {
     assert!(machine.loft.home().join(".direnv/cache.db").exists(), "the ledger is not at local_cache_path");
     assert!(!ended.stderr.to_lowercase().contains("unknown"), "warnings about documented keys:\n{}", ended.stderr);
 
-    for flags in [&["--populate-cache"][..], &["--clear-cache"], &["--reset-initial-scan"], &["--force-scan"]] {
+    for flags in [&["--populate-cache"][..], &["--clear-cache"], &["--force-scan"]] {
         let ended = machine.run(|command| drop(command.arg("--config").arg(&configuration).args(flags)));
         assert_eq!(ended.code, Some(0), "{flags:?}: {}", ended.stderr);
     }

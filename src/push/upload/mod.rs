@@ -244,6 +244,15 @@ fn encode(
     if packed.nar_hash != info.nar_hash {
         return Err(PathError::Changed { registered: info.nar_hash, found: packed.nar_hash });
     }
+    if packed.depth > nar::MAX_DEPTH_OF_NIX {
+        let message = format!(
+            "{} has files {} levels deep; recent versions of Nix refuse more than {}",
+            info.path,
+            packed.depth,
+            nar::MAX_DEPTH_OF_NIX
+        );
+        report.event(Event::Warning { message: &message });
+    }
     let nar_size = NonZeroU64::new(packed.nar_size).ok_or(PathError::EmptyNar)?;
     if let Some(registered) = info.nar_size.filter(|registered| *registered != nar_size) {
         return Err(PathError::Size { registered: registered.get(), found: nar_size.get() });

@@ -84,30 +84,40 @@ impl Nix {
         command
     }
 
+    /// As `command`, for those that open the default store beside the ones that they are given: theirs is a
+    /// folder of this value, not the machine's store.
+    fn apart(&self, program: &str) -> Command {
+        let mut command = self.command(program);
+        command.env("NIX_REMOTE", format!("local?root={}", self.home.path().join("store").display()));
+        command
+    }
+
     pub fn generate_key(&self, name: &str) -> KeyPair {
         let folder = tempfile::tempdir().expect("temporary folder");
         let secret = folder.path().join("secret");
         let public = folder.path().join("public");
-        stdout_of(self.command("nix-store").args(["--generate-binary-cache-key", name]).arg(&secret).arg(&public));
+        stdout_of(self.apart("nix-store").args(["--generate-binary-cache-key", name]).arg(&secret).arg(&public));
         let public = std::fs::read_to_string(public).expect("public key").trim().to_owned();
         KeyPair { folder, public }
     }
 
     /// `nix copy --to`: Nix itself as the writer.
     pub fn copy_to(&self, from: &LocalStore, to: &str, paths: &[&str]) {
-        stdout_of(self.command("nix").args(["copy", "--store", &from.url(), "--to", to]).args(paths));
+        stdout_of(self.apart("nix").args(["copy", "--store", &from.url(), "--to", to]).args(paths));
     }
 
     /// Copies closures between stores without asking for signatures.
     pub fn clone_paths(&self, from: &LocalStore, into: &LocalStore, paths: &[&str]) {
         let copy = ["copy", "--no-check-sigs", "--from", &from.url(), "--to", &into.url()];
-        stdout_of(self.command("nix").args(copy).args(paths));
+        stdout_of(self.apart("nix").args(copy).args(paths));
     }
 
     /// `nix copy --from`, trusting one key alone.
     pub fn try_fetch(&self, from: &str, into: &LocalStore, paths: &[&str], trusted_key: &str) -> Ended {
         let copy = ["copy", "--from", from, "--to", &into.url(), "--option", "trusted-public-keys", trusted_key];
-        end_of(self.command("nix").args(copy).args(paths))
+        // Nix remembers the narinfos that it saw at a URL; a test may have emptied the cache there since.
+        let memory = tempfile::tempdir().expect("temporary folder");
+        end_of(self.apart("nix").env("XDG_CACHE_HOME", memory.path()).args(copy).args(paths))
     }
 
     /// Fetches into an empty store with signatures required, and has Nix check every byte of what arrived.
@@ -129,21 +139,21 @@ impl Nix {
 
     pub fn try_verify(&self, store: &LocalStore) -> Ended {
         let verify = ["--verify", "--check-contents", "--store", &store.url()];
-        end_of(self.command("nix-store").args(verify))
+        end_of(self.apart("nix-store").args(verify))
     }
 
     /// Signs paths of a store, as an upstream cache would have.
     pub fn sign(&self, store: &LocalStore, key: &KeyPair, paths: &[&str]) {
         // 2.8 still takes `sign-paths` as an alias of `store sign`.
         let sign = ["store", "sign", "--store", &store.url(), "--key-file"];
-        stdout_of(self.command("nix").args(sign).arg(key.secret_file()).args(paths));
+        stdout_of(self.apart("nix").args(sign).arg(key.secret_file()).args(paths));
     }
 
     /// Builds one attribute of a Nix file into a chroot store. Builders see the machine's programs, and
     /// `inputs` as `/inputs`.
     pub fn build(&self, store: &LocalStore, file: &Path, attribute: &str, inputs: &Path) -> String {
         let sandbox = format!("/bin /lib /lib64? /usr /inputs={}", inputs.display());
-        let mut build = self.command("nix-build");
+        let mut build = self.apart("nix-build");
         build.arg(file).args(["--attr", attribute, "--no-out-link", "--store", &store.url()]);
         build.args(["--option", "sandbox", "true", "--option", "extra-sandbox-paths", &sandbox]);
         build.args(["--option", "filter-syscalls", "false", "--option", "max-jobs", "2"]);
