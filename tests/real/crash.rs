@@ -125,13 +125,12 @@ fn long_kills_while_pushing_to_a_folder() {
 fn long_kills_while_pushing_to_garage() {
     let corpus = Corpus::odd();
     let key = Nix::installed().generate_key("crash-1");
-    // A server of its own for each round: the oracle looks at whole buckets.
-    let places: Vec<Place> = (0..=KILLS).map(|_| Place::garage()).collect();
-    let bucket = |number: u32| places[number as usize].bucket().unwrap();
+    let place = Place::garage();
+    let bucket = place.bucket().unwrap();
     let round = |number: u32| {
-        let environment = bucket(number).environment().map(|(name, value)| (name, value.to_owned()));
-        (bucket(number).url(), environment.to_vec())
+        let environment = bucket.environment().map(|(name, value)| (name, value.to_owned()));
+        (bucket.url().replace('?', &format!("/round-{number}?")), environment.to_vec())
     };
-    let cache = |number: u32| Cache::Bucket(bucket(number));
-    killed_at_any_moment(&corpus, &key, round, cache, |number| places[number as usize].substituter());
+    let cache = |number: u32| Cache::Below(bucket, format!("round-{number}/"));
+    killed_at_any_moment(&corpus, &key, round, cache, |number| format!("{}/round-{number}", place.substituter()));
 }
