@@ -48,13 +48,13 @@ pub enum Cause {
     Certificate(#[source] Source),
     /// 5xx, 429, 408 and the codes that mean the same.
     #[error("The server is busy or out of order ({0})")]
-    Unavailable(Refusal),
+    Unavailable(Box<Refusal>),
     #[error("Access was denied ({refusal}): {hint}")]
-    Denied { refusal: Refusal, hint: &'static str },
+    Denied { refusal: Box<Refusal>, hint: &'static str },
     #[error("The bucket does not exist ({0}); check its name, or create it")]
-    NoBucket(Refusal),
+    NoBucket(Box<Refusal>),
     #[error("The bucket is in another region ({refusal}){}", right.as_ref().map(|r| format!("; set region to {r:?}")).unwrap_or_default())]
-    WrongRegion { right: Option<String>, refusal: Refusal },
+    WrongRegion { right: Option<String>, refusal: Box<Refusal> },
     /// Answers that no S3 server gives: a web page, a redirect to a login.
     #[error(
         "The answer did not come from an S3 server ({0}); check the endpoint, and whether a proxy in front wants extra headers"
@@ -65,9 +65,9 @@ pub enum Cause {
     NoUpload,
     /// The server understood and said no.
     #[error("The server refused ({0})")]
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     #[error("The server does not implement this request ({0})")]
-    NotImplemented(Refusal),
+    NotImplemented(Box<Refusal>),
     /// An answer that contradicts itself or the request.
     #[error("The server's answer makes no sense: {0}")]
     Garbled(String),
@@ -76,7 +76,7 @@ pub enum Cause {
     #[error("The object is larger than {limit} bytes, more than is read at once")]
     TooLarge { limit: u64 },
     #[error("No usable credentials")]
-    Credentials(#[source] CredentialsError),
+    Credentials(#[source] Box<CredentialsError>),
     /// A deletion that was only allowed until now.
     #[error("The time limit for this deletion has passed")]
     Expired,

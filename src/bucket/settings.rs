@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 /// Where the cache is.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 pub enum Target {
     S3(S3Settings),
     /// A local directory or a mount (`file://`), absolute.

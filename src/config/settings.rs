@@ -67,7 +67,7 @@ pub struct PruneSettings {
 /// Below this, a handful of parts of the smallest size that S3 allows (5 MiB) do not fit.
 const MIN_MEMORY: u64 = 32 << 20;
 /// With the compressors and all the rest, a process stays below 150 MiB.
-const DEFAULT_MEMORY: u64 = 96 << 20;
+const DEFAULT_MEMORY: u64 = 64 << 20;
 /// Beyond this, servers and descriptors give out before anything gets faster.
 const MAX_UPLOAD_THREADS: u32 = 512;
 /// A century.

@@ -2,6 +2,7 @@
 
 use crate::support::memory::{Fault, Memory, Moment};
 use crate::support::s3_server::S3Server;
+use crate::support::tls::TlsProxy;
 use crate::support::wire_faults::{Action, Canned, Proxy, reply};
 use bytes::Bytes;
 use loft::bucket::{
@@ -85,6 +86,8 @@ async fn extra_headers_open_a_proxy_and_are_not_signed() {
     let error = client(&settings).put(&key("a"), body("x"), Headers::default()).await.unwrap_err();
     assert_eq!(error.remedy(), Remedy::FixConfig);
     assert!(told(&error).contains("extra headers"), "{}", told(&error));
+    let error = client(&settings).head(&key("a")).await.unwrap_err();
+    assert!(told(&error).contains("extra headers"), "{}", told(&error));
 
     settings.extra_headers.insert("X-Loft-Auth", "s3cr3t").unwrap();
     let bucket = client(&settings);
@@ -161,7 +164,8 @@ async fn the_servers_clock_is_told() {
 #[tokio::test]
 async fn wrong_settings_are_named() {
     let server = server(Memory::garage()).await;
-    let cases: [(&str, fn(&mut S3Settings), &str); 4] = [
+    type Change = fn(&mut S3Settings);
+    let cases: [(&str, Change, &str); 4] = [
         ("access key", |s| s.access_key = Some(Secret::new("GKother")), "InvalidAccessKeyId"),
         ("secret", |s| s.secret_key = Some(Secret::new("wrong")), "SignatureDoesNotMatch"),
         ("region", |s| s.region = Some("eu".into()), "AuthorizationHeaderMalformed"),
@@ -250,6 +254,34 @@ async fn certificates_matter_for_https_alone() {
     let error = S3::new(&settings, &BTreeMap::new(), Arc::new(SystemClock), Arc::default()).err().unwrap();
     assert_eq!(error.remedy(), Remedy::FixConfig);
     assert!(told(&error).contains("ca.pem") && told(&error).contains("no PEM certificate"), "{}", told(&error));
+}
+
+/// A server behind TLS whose certificate a private authority has signed.
+#[tokio::test]
+async fn a_private_authority_is_trusted_when_named() {
+    let server = server(Memory::garage()).await;
+    let tls = TlsProxy::start(&server.endpoint).await;
+    let mut settings = server.settings();
+    settings.endpoint = Some(tls.endpoint.clone());
+    // Not trusted by itself, and told what to do. (A machine with no authority at all says so when opening.)
+    match S3::new(&settings, &BTreeMap::new(), Arc::new(SystemClock), Arc::default()) {
+        Ok(stranger) => {
+            let error = stranger.put(&key("a"), body("x"), Headers::default()).await.unwrap_err();
+            assert!(matches!(error.cause, Cause::Certificate(_)), "{error:?}");
+            assert_eq!(error.remedy(), Remedy::FixConfig);
+            assert!(told(&error).contains("ca_file"), "{}", told(&error));
+        }
+        Err(error) => assert!(told(&error).contains("ca_file"), "{}", told(&error)),
+    }
+    settings.ca_file = Some(tls.ca_file.clone());
+    let bucket = client(&settings);
+    bucket.put(&key("a"), body("x"), Headers::default()).await.unwrap();
+    bucket.put(&key("b"), Body::from(Bytes::from("y")), Headers::default()).await.unwrap();
+    let hashes: Vec<_> =
+        server.seen().iter().map(|seen| seen.headers["x-amz-content-sha256"].to_str().unwrap().to_owned()).collect();
+    // TLS protects what has no digest yet; a digest that is at hand is sent all the same.
+    assert_eq!(hashes, [Sha256::of(b"x").to_hex(), "UNSIGNED-PAYLOAD".to_owned()]);
+    assert_eq!(bucket.get(&key("b"), 10).await.unwrap().unwrap().1, "y");
 }
 
 // -- hostile answers ---------------------------------------------------------------------------------

@@ -150,9 +150,10 @@ impl Root {
         match std::fs::read(directory.join(KEY)) {
             Ok(key) if key == upload.key.as_str().as_bytes() => Ok(directory),
             Ok(_) => Err(Cause::NoUpload),
-            Err(error) => match self.absent::<()>(error)? {
-                _ => Err(Cause::NoUpload),
-            },
+            Err(error) => {
+                self.absent::<()>(error)?;
+                Err(Cause::NoUpload)
+            }
         }
     }
 }
@@ -167,5 +168,10 @@ fn part_name(number: u32) -> String {
 
 /// In S3's words, so that callers see one meaning.
 fn refused(code: &str, message: &str) -> Cause {
-    Cause::Refused(Refusal { status: 400, code: code.to_owned(), message: message.to_owned(), retry_after: None })
+    Cause::Refused(Box::new(Refusal {
+        status: 400,
+        code: code.to_owned(),
+        message: message.to_owned(),
+        retry_after: None,
+    }))
 }

@@ -52,7 +52,7 @@ impl Answer {
     /// Why this answer is none to the request. Also for status 200 with an `Error` inside.
     pub fn cause(&self) -> Cause {
         let body = self.error_body();
-        let refusal = self.refusal();
+        let refusal = Box::new(self.refusal());
         let code = refusal.code.as_str();
         let status = self.status.as_u16();
         let right_region = || {
@@ -69,7 +69,7 @@ impl Answer {
                 | "AuthorizationHeaderMalformed"
                 | "IllegalLocationConstraintException",
             ) => Cause::WrongRegion { right: right_region(), refusal },
-            (300..=399 | 400, _) if self.headers.contains_key("x-amz-bucket-region") && body.is_none() => {
+            (300..=400, _) if self.headers.contains_key("x-amz-bucket-region") && body.is_none() => {
                 Cause::WrongRegion { right: right_region(), refusal }
             }
             (300..=399, _) => {

@@ -86,7 +86,7 @@ impl Client {
     pub async fn send(&self, request: Request) -> Result<Answer, Cause> {
         let Request { kind, method, mut url, headers, body, limit, patience, expires_in } = request;
         let is_head = method == Method::HEAD;
-        let credential = self.credentials.get().await.map_err(Cause::Credentials)?;
+        let credential = self.credentials.get().await.map_err(|error| Cause::Credentials(Box::new(error)))?;
         if let Some(lifetime) = expires_in {
             url = presign(&method, &url, &credential, &self.region, self.server_time(), lifetime)?;
         }

@@ -49,8 +49,8 @@ const LONGEST_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
 pub struct S3 {
     client: Client,
     storage_class: Option<String>,
-    /// What an absent object looks like: `Some` refusal where the server will not say.
-    absent_is_denied: OnceCell<Option<Refusal>>,
+    /// How an absent object is refused, with a hint, where the server will not say that it is absent.
+    absent_is_denied: OnceCell<Option<(Box<Refusal>, &'static str)>>,
 }
 
 impl S3 {
@@ -170,18 +170,20 @@ impl S3 {
         let probed = self.absent_is_denied.get_or_try_init(|| async {
             match self.probe().await {
                 Ok(()) => Ok(None),
-                Err(Cause::Denied { refusal, .. }) => Ok(Some(refusal)),
+                Err(Cause::Denied { refusal, .. }) if refusal.code == "AccessDenied" => {
+                    let no_list = "these credentials are refused for absent objects too, so what exists cannot be \
+                                   told; check them, and grant s3:ListBucket on the bucket";
+                    Ok(Some((refusal, no_list)))
+                }
+                Err(Cause::Denied { refusal, hint }) => Ok(Some((refusal, hint))),
                 Err(_) => Err(()),
             }
         });
         match (probed.await, cause) {
-            // The server has told more to the probe than a HEAD's answer can say.
-            (Ok(Some(refusal)), Cause::Denied { .. }) if refusal.code == "AccessDenied" => Cause::Denied {
-                refusal: refusal.clone(),
-                hint: "these credentials are refused for absent objects too, so what exists cannot be told; \
-                       check them, and grant s3:ListBucket on the bucket",
-            },
-            (Ok(Some(refusal)), Cause::Denied { refusal: original, hint }) if original.code.is_empty() => {
+            // The probe has a body to say more than a HEAD's answer can.
+            (Ok(Some((refusal, hint))), Cause::Denied { refusal: original, .. })
+                if original.code.is_empty() || original.code == refusal.code =>
+            {
                 Cause::Denied { refusal: refusal.clone(), hint }
             }
             (_, cause) => cause,

@@ -208,7 +208,7 @@ impl Memory {
                 Ok(())
             }
             Some(Fault::Unavailable(retry_after)) => {
-                Err(Cause::Unavailable(Refusal { retry_after, ..refusal(503, "SlowDown") }))
+                Err(Cause::Unavailable(Box::new(Refusal { retry_after, ..*refusal(503, "SlowDown") })))
             }
             Some(Fault::Unreachable) => Err(Cause::Unreachable("connection refused".into())),
             Some(Fault::Reset) => Err(Cause::Broken("connection reset by peer".into())),
@@ -257,8 +257,13 @@ fn etag(bytes: &[u8]) -> String {
     Sha256::of(bytes).to_hex()[..32].to_owned()
 }
 
-pub fn refusal(status: u16, code: &str) -> Refusal {
-    Refusal { status, code: code.to_owned(), message: "The fake bucket said so".to_owned(), retry_after: None }
+pub fn refusal(status: u16, code: &str) -> Box<Refusal> {
+    Box::new(Refusal {
+        status,
+        code: code.to_owned(),
+        message: "The fake bucket said so".to_owned(),
+        retry_after: None,
+    })
 }
 
 /// The same limits as everywhere: no empty segments, no dots.

@@ -9,5 +9,6 @@ pub mod memory;
 pub mod oracle;
 pub mod s3_server;
 pub mod time;
+pub mod tls;
 pub mod wire_faults;
 pub mod world;

@@ -35,7 +35,7 @@ impl Keys {
     }
 
     /// One half may come from the environment, as the original loft allowed.
-    pub async fn from_settings(&self, env: &BTreeMap<String, String>) -> Result<Credential, Miss> {
+    pub async fn of_settings(&self, env: &BTreeMap<String, String>) -> Result<Credential, Miss> {
         let access = half("access_key", &self.access_key, &self.access_key_file).await?;
         let secret = half("secret_key", &self.secret_key, &self.secret_key_file).await?;
         let session_token = self.session_token.as_ref().map(|token| token.expose().to_owned());
@@ -58,7 +58,7 @@ impl Keys {
     }
 }
 
-pub(super) fn from_environment(env: &BTreeMap<String, String>) -> Result<Credential, Miss> {
+pub(super) fn of_environment(env: &BTreeMap<String, String>) -> Result<Credential, Miss> {
     match (get(env, ACCESS_KEY), get(env, SECRET_KEY)) {
         (Some(access_key_id), Some(secret_access_key)) => Ok(Credential {
             access_key_id,

@@ -92,6 +92,37 @@ impl Credentials {
     }
 }
 
+/// Where credentials may come from.
+#[derive(Clone, Copy)]
+enum Source {
+    Settings,
+    Environment,
+    /// Static keys, `credential_process`, SSO, roles.
+    Profile,
+    /// OIDC, as CI systems and Kubernetes offer it.
+    WebIdentity,
+    /// ECS, EKS.
+    Container,
+    /// EC2.
+    Instance,
+}
+
+impl Source {
+    const IN_ORDER: [Self; 6] =
+        [Self::Settings, Self::Environment, Self::Profile, Self::WebIdentity, Self::Container, Self::Instance];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Settings => "the settings",
+            Self::Environment => "the environment",
+            Self::Profile => "profile",
+            Self::WebIdentity => "web identity",
+            Self::Container => "container role",
+            Self::Instance => "instance role",
+        }
+    }
+}
+
 struct Sources {
     keys: Keys,
     /// From the settings; then no other source is asked.
@@ -99,7 +130,7 @@ struct Sources {
     env: BTreeMap<String, String>,
     context: Context,
     web: Web,
-    instance: IMDSv2CredentialProvider,
+    imds: IMDSv2CredentialProvider,
 }
 
 impl Sources {
@@ -116,35 +147,34 @@ impl Sources {
             env,
             context,
             web,
-            instance: IMDSv2CredentialProvider::new(),
+            imds: IMDSv2CredentialProvider::new(),
         }
     }
 
     async fn search(&self) -> Result<Credential, Vec<(&'static str, String)>> {
         let mut tried = Vec::new();
-        for source in ["the settings", "the environment", "profile", "web identity", "container role", "instance role"]
-        {
-            let only_profile = self.profile.is_some() && !matches!(source, "the settings" | "profile");
-            if only_profile {
+        for source in Source::IN_ORDER {
+            if self.profile.is_some() && !matches!(source, Source::Settings | Source::Profile) {
                 continue;
             }
             let outcome = match source {
-                "the settings" => self.keys.from_settings(&self.env).await,
-                "the environment" => keys::from_environment(&self.env),
-                "profile" => self.from_profile().await,
-                "web identity" => self.from_web_identity().await,
-                "container role" => self.from_container().await,
-                _ => self.from_instance().await,
+                Source::Settings => self.keys.of_settings(&self.env).await,
+                Source::Environment => keys::of_environment(&self.env),
+                Source::Profile => self.profile().await,
+                Source::WebIdentity => self.web_identity().await,
+                Source::Container => self.container().await,
+                Source::Instance => self.instance().await,
             };
+            let name = source.name();
             match outcome {
                 Ok(credential) if credential.access_key_id.is_empty() || credential.secret_access_key.is_empty() => {
-                    tried.push((source, "the keys are empty".to_owned()));
+                    tried.push((name, "the keys are empty".to_owned()));
                     return Err(tried);
                 }
                 Ok(credential) => return Ok(credential),
-                Err(Miss::Absent(why)) => tried.push((source, why)),
+                Err(Miss::Absent(why)) => tried.push((name, why)),
                 Err(Miss::Broken(why)) => {
-                    tried.push((source, why));
+                    tried.push((name, why));
                     return Err(tried);
                 }
             }
@@ -152,12 +182,12 @@ impl Sources {
         Err(tried)
     }
 
-    async fn from_profile(&self) -> Result<Credential, Miss> {
+    async fn profile(&self) -> Result<Credential, Miss> {
         let named = self.profile.as_deref().or_else(|| self.set("AWS_PROFILE"));
         Profiles::read(&self.env).await?.resolve(named, self).await
     }
 
-    async fn from_web_identity(&self) -> Result<Credential, Miss> {
+    async fn web_identity(&self) -> Result<Credential, Miss> {
         for name in ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"] {
             self.set(name).ok_or_else(|| not_set(name))?;
         }
@@ -172,20 +202,20 @@ impl Sources {
         self.provide(&provider).await
     }
 
-    async fn from_container(&self) -> Result<Credential, Miss> {
+    async fn container(&self) -> Result<Credential, Miss> {
         let names = ["AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"];
         if names.iter().all(|name| self.set(name).is_none()) {
-            return Err(Miss::Absent(format!("neither {} nor {} is set", names[0], names[1])));
+            return Err(Miss::Absent(format!("neither {} is set", names.join(" nor "))));
         }
         self.provide(&ECSCredentialProvider::new()).await
     }
 
     /// Most machines are no EC2 instance: silence there means that this source is not in use.
-    async fn from_instance(&self) -> Result<Credential, Miss> {
+    async fn instance(&self) -> Result<Credential, Miss> {
         if self.set("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
             return Err(Miss::Absent("AWS_EC2_METADATA_DISABLED is true".to_owned()));
         }
-        self.provide(&self.instance).await.map_err(|miss| match miss {
+        self.provide(&self.imds).await.map_err(|miss| match miss {
             Miss::Broken(why) | Miss::Absent(why) => Miss::Absent(why),
         })
     }

@@ -160,9 +160,9 @@ async fn read(file: &PathBuf) -> Result<Ini, Miss> {
 
 async fn by_name(name: &str, source: &str, sources: &Sources) -> Result<Credential, Miss> {
     match source {
-        "Environment" => keys::from_environment(&sources.env),
+        "Environment" => keys::of_environment(&sources.env),
         "EcsContainer" => sources.provide(&ECSCredentialProvider::new()).await,
-        "Ec2InstanceMetadata" => sources.from_instance().await,
+        "Ec2InstanceMetadata" => sources.instance().await,
         other => Err(Miss::Broken(format!("{name:?} has the unknown credential_source {other:?}"))),
     }
     .map_err(|miss| match miss {
