@@ -83,16 +83,23 @@ fn killed_at_any_moment<'a>(
         let (to, environment) = round(number);
         Round { corpus, key, to, environment, loft: Loft::new() }
     };
-    let whole = Instant::now();
+    let since = Instant::now();
     start(0).push();
-    let whole = whole.elapsed();
+    // How long a push takes; shortened whenever one ended before its moment came.
+    let mut whole = since.elapsed();
     let closure = corpus.store.closure(&[&corpus.root]);
 
-    let (mut moments, mut killed, mut halfway) = (Moments::new(), 0, 0);
-    for number in 1..=KILLS {
+    let (mut moments, mut number, mut killed, mut halfway) = (Moments::new(), 0, 0, 0);
+    while killed < KILLS {
+        number += 1;
+        assert!(number <= 4 * KILLS, "only {killed} of {number} pushes were still running when they were to be killed");
         let round = start(number);
         let moment = moments.next(whole);
-        killed += u32::from(round.push_and_kill(moment));
+        if !round.push_and_kill(moment) {
+            whole = whole.mul_f64(0.9);
+            continue;
+        }
+        killed += 1;
         let cache = cache(number);
         let none = BTreeSet::new();
         assert_eq!(cache.violations(&none), Vec::<String>::new(), "killed after {moment:?}");
@@ -104,9 +111,9 @@ fn killed_at_any_moment<'a>(
         assert_eq!(cache.violations(&none), Vec::<String>::new(), "rerun after a kill at {moment:?}");
         assert_eq!(cache.narinfos().into_keys().collect::<Vec<_>>(), closure, "rerun after a kill at {moment:?}");
     }
-    println!("{killed} of {KILLS} were killed, {halfway} with a part of the closure visible; a push takes {whole:?}");
-    assert!(killed >= KILLS / 2, "only {killed} of {KILLS} were killed");
-    Nix::installed().fetch(&substituter(KILLS), &[&corpus.root], &key.public);
+    println!("{killed} kills in {number} pushes, {halfway} with a part of the closure visible");
+    assert!(halfway > 0, "no kill came between the first narinfo and the last: the moments are badly chosen");
+    Nix::installed().fetch(&substituter(number), &[&corpus.root], &key.public);
 }
 
 #[test]
