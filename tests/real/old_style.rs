@@ -98,7 +98,9 @@ impl Machine {
 fn documented_configuration_and_flags_work_with_garage() {
     let machine = Machine::new();
     let configuration = machine.configuration(&machine.place.bucket().unwrap().endpoint, "");
-    let dry = machine.upload(&configuration, |command| drop(command.arg("--dry-run")));
+    let dry = machine.upload(&configuration, |command| {
+        command.arg("--dry-run");
+    });
     assert_eq!(dry.code, Some(0), "{}", dry.stderr);
     assert_eq!(machine.place.cache().narinfos().len(), 0, "--dry-run wrote");
 
@@ -109,7 +111,9 @@ fn documented_configuration_and_flags_work_with_garage() {
     assert!(!ended.stderr.to_lowercase().contains("unknown"), "warnings about documented keys:\n{}", ended.stderr);
 
     for flags in [&["--populate-cache"][..], &["--clear-cache"], &["--force-scan"]] {
-        let ended = machine.run(|command| drop(command.arg("--config").arg(&configuration).args(flags)));
+        let ended = machine.run(|command| {
+            command.arg("--config").arg(&configuration).args(flags);
+        });
         assert_eq!(ended.code, Some(0), "{flags:?}: {}", ended.stderr);
     }
     // The whole store was scanned: now everything valid is there, but for derivations that nothing refers to.

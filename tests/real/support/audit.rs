@@ -13,6 +13,8 @@ use std::path::PathBuf;
 pub enum Cache<'a> {
     Folder(PathBuf),
     Bucket(&'a Bucket),
+    /// What is below a prefix, which ends in `/`.
+    Below(&'a Bucket, String),
 }
 
 /// A narinfo as its lines say it.
@@ -31,6 +33,9 @@ impl Cache<'_> {
     pub fn keys(&self) -> Vec<String> {
         let mut keys = match self {
             Self::Bucket(bucket) => bucket.keys(),
+            Self::Below(bucket, prefix) => {
+                bucket.keys_below(prefix).iter().map(|key| key[prefix.len()..].to_owned()).collect()
+            }
             Self::Folder(root) => {
                 let mut keys = Vec::new();
                 let mut open = vec![root.clone()];
@@ -55,6 +60,7 @@ impl Cache<'_> {
     pub fn get(&self, key: &str) -> Option<Vec<u8>> {
         match self {
             Self::Bucket(bucket) => bucket.get(key),
+            Self::Below(bucket, prefix) => bucket.get(&format!("{prefix}{key}")),
             Self::Folder(root) => match std::fs::read(root.join(key)) {
                 Ok(bytes) => Some(bytes),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,

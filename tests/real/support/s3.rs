@@ -34,16 +34,21 @@ impl Bucket {
             && end_of(self.curl(&probe).args(["--fail", "-X", "DELETE"])).code == Some(0)
     }
 
-    /// Every key, in the server's order.
+    /// Every key.
     pub fn keys(&self) -> Vec<String> {
+        self.keys_below("")
+    }
+
+    /// Every key that begins with `prefix`, in the server's order.
+    pub fn keys_below(&self, prefix: &str) -> Vec<String> {
         let mut keys = Vec::new();
         let mut after = String::new();
         loop {
             // curl signs the query as it stands: names sorted, values encoded.
-            let query = match after.as_str() {
-                "" => "?list-type=2&max-keys=1000".to_owned(),
-                last => format!("?list-type=2&max-keys=1000&start-after={}", encode(last)),
-            };
+            let mut query = format!("?list-type=2&max-keys=1000&prefix={}", encode(prefix));
+            if !after.is_empty() {
+                query.push_str(&format!("&start-after={}", encode(&after)));
+            }
             let page = stdout_of(self.curl(&query).arg("--fail"));
             let (found, truncated) = read_listing(&page);
             assert!(!truncated || !found.is_empty(), "a truncated listing without keys: {page}");
