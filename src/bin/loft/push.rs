@@ -84,6 +84,15 @@ fn options(loaded: &Loaded, request: &PushRequest, interrupt: Interrupt) -> Resu
              will not use these paths\n  hint: loft key generate NAME, then --signing-key FILE or signing_key_path\n",
         );
     }
+    for (asked, setting) in [
+        (settings.push.nar_listings, "nar_listings"),
+        (settings.push.build_logs, "build_logs"),
+        (settings.push.debug_info, "debug_info"),
+    ] {
+        if asked {
+            tell(&format!("warning: {setting} has no effect in this version of loft yet\n"));
+        }
+    }
     Ok(Options {
         policy: Policy { skip_signed_by: settings.push.skip_signed_by.clone(), exclude: settings.push.exclude.clone() },
         keys: signing.keys.into(),
