@@ -39,8 +39,13 @@ pub fn push(invocation: &Invocation, request: &PushRequest) -> Result<Exit, Fail
 
     let network = Network::start()?;
     let ends = network.ends(&loaded, store, report)?;
+    let known_trouble = ends.ledger.trouble();
     network.catch_signals(interrupt);
     let result = network.run(push::run(&ends, &options, wanted));
+    // A disk that filled up meanwhile costs the next push its short cut.
+    if let Some(trouble) = ends.ledger.trouble().filter(|trouble| Some(trouble) != known_trouble.as_ref()) {
+        tell(&format!("warning: {trouble}\n"));
+    }
     network.stop();
     match result {
         Ok(summary) => Ok(exit(&summary)),
