@@ -99,8 +99,7 @@ impl Lease {
             let _ = renewal.await;
         }
         if let Err(error) = self.held.bucket.delete(&self.held.key).await {
-            let message =
-                format!("The lease {} stays for an hour, until it expires: {}", self.held.key, chain(&error));
+            let message = format!("The lease {} stays for an hour, until it expires: {}", self.held.key, chain(&error));
             self.held.report.event(Event::Warning { message: &message });
         }
     }

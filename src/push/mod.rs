@@ -23,23 +23,20 @@ pub use interrupt::Interrupt;
 pub use populate::populate;
 pub use publish::Published;
 
-use crate::bucket::{Body, Bucket, Headers, Key, Requests};
+use crate::bucket::{Bucket, Requests};
 use crate::clock::Clock;
 use crate::ledger::{BucketIdentity, Ledger};
 use crate::nar::Packing;
 use crate::nix::{PathHash, SecretKey, StorePath};
-use crate::plan::{self, Candidates, Plan, Policy, Presence, Request, Verdict};
-use crate::record::{BucketRecord, Keep, PinRecord, PushRecord, seconds};
-use crate::report::{Event, Outcome, Report, Summary};
+use crate::plan::{self, Candidates, Plan, Policy, Presence, Request};
+use crate::record::BucketRecord;
+use crate::report::{Event, Report, Summary};
 use crate::store::Store;
-use bytes::Bytes;
 use lease::Lease;
-use pipeline::Fates;
 use presence::Seen;
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use ulid::Ulid;
 
 /// What does the work: the two ends, and what watches it.
 #[derive(Clone)]

@@ -148,9 +148,7 @@ impl<'a> Run<'a> {
             let (uploader, infos) = (self.uploader.clone(), self.infos.clone());
             let root = self.ends.store.location().real_path(&infos[first].path);
             let workers = self.workers(job.nar_size);
-            let task = self
-                .tasks
-                .spawn(async move { Done::Nar(uploader.upload(&infos[first], root, workers).await) });
+            let task = self.tasks.spawn(async move { Done::Nar(uploader.upload(&infos[first], root, workers).await) });
             self.under_way.insert(task.id(), Task::Nar(job));
         }
     }
@@ -226,10 +224,7 @@ impl<'a> Run<'a> {
         let cause = self.infos[path].path.clone();
         let blocked = match &outcome {
             Outcome::Interrupted => Outcome::Interrupted,
-            _ => Outcome::Failed {
-                why: format!("It refers to {cause}, which did not land"),
-                blocked_by: Some(cause),
-            },
+            _ => Outcome::Failed { why: format!("It refers to {cause}, which did not land"), blocked_by: Some(cause) },
         };
         self.settle_failed(path, &outcome);
         for referrer in self.order.failed(path) {
@@ -257,11 +252,7 @@ fn jobs(plan: &Plan) -> VecDeque<Job> {
     let mut by_nar: HashMap<Sha256, Job> = HashMap::new();
     for (index, planned) in plan.paths.iter().enumerate().filter(|(_, planned)| planned.is_upload()) {
         let nar_size = planned.info.nar_size.map_or(0, NonZeroU64::get);
-        by_nar
-            .entry(planned.info.nar_hash)
-            .or_insert_with(|| Job { nar_size, paths: Vec::new() })
-            .paths
-            .push(index);
+        by_nar.entry(planned.info.nar_hash).or_insert_with(|| Job { nar_size, paths: Vec::new() }).paths.push(index);
     }
     let mut jobs: Vec<Job> = by_nar.into_values().collect();
     // The second key makes the order the plan's, not the hash map's.

@@ -42,7 +42,8 @@ pub async fn look(
         let present = head_all(bucket, wanted).await?;
         return Ok(Seen { present, all: None, size: Some(size) });
     }
-    let all = if size >= SHARDED_FROM { list_sharded(bucket).await? } else { list(bucket, &Prefix::all(), first).await? };
+    let all =
+        if size >= SHARDED_FROM { list_sharded(bucket).await? } else { list(bucket, &Prefix::all(), first).await? };
     let present = all.iter().filter(|hash| wanted.contains(hash)).copied().collect();
     Ok(Seen { present, size: Some(all.len() as u64), all: Some(all) })
 }
@@ -74,9 +75,10 @@ fn estimate(first: &Page) -> u64 {
     let hashes: Vec<PathHash> = nar_infos(first).collect();
     let Some(last) = hashes.last().filter(|_| first.next.is_some()) else { return hashes.len() as u64 };
     // Of the 32⁴ beginnings of four digits, those up to the last one seen.
-    let covered = last.as_str().chars().take(4).fold(0u64, |place, digit| {
-        place * 32 + base32::digits().position(|other| other == digit).unwrap_or(0) as u64
-    });
+    let covered =
+        last.as_str().chars().take(4).fold(0u64, |place, digit| {
+            place * 32 + base32::digits().position(|other| other == digit).unwrap_or(0) as u64
+        });
     (hashes.len() as u64).saturating_mul(32 * 32 * 32 * 32) / (covered + 1)
 }
 
@@ -136,9 +138,8 @@ mod tests {
     #[test]
     fn a_first_page_tells_the_size_of_the_bucket() {
         for size in [500u64, 3_000, 30_000, 300_000] {
-            let mut keys: Vec<String> = (0..size)
-                .map(|n| format!("{}.narinfo", &Sha256::of(&n.to_le_bytes()).to_nix32()[20..]))
-                .collect();
+            let mut keys: Vec<String> =
+                (0..size).map(|n| format!("{}.narinfo", &Sha256::of(&n.to_le_bytes()).to_nix32()[20..])).collect();
             keys.sort();
             let objects = keys.iter().take(1000).map(|key| {
                 let key = Key::listed(key);

@@ -36,13 +36,7 @@ pub async fn find(ends: &Ends, options: &Options, plan: &Plan) -> HashMap<usize,
         .await
 }
 
-async fn of_holder(
-    ends: &Ends,
-    options: &Options,
-    plan: &Plan,
-    index: usize,
-    holder: &StorePath,
-) -> Option<Uploaded> {
+async fn of_holder(ends: &Ends, options: &Options, plan: &Plan, index: usize, holder: &StorePath) -> Option<Uploaded> {
     let (_, bytes) = ends.bucket.get(&Key::nar_info(&holder.hash_part()), NAR_INFO_LIMIT).await.ok()??;
     let visible = NarInfo::parse(&plan.store_dir, &bytes).ok()?;
     // Only what this push could have written itself: a user who changed the compression meant it.
