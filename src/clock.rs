@@ -1,5 +1,6 @@
 //! Time as something that is passed in, so that tests can set it.
 
+use rustix::time::{ClockId, clock_gettime};
 use std::time::{Duration, SystemTime};
 
 /// Two clocks: the wall for records and ages, and one that only moves forward.
@@ -19,15 +20,16 @@ impl Clock for SystemClock {
         SystemTime::now()
     }
 
-    #[cfg(target_os = "linux")]
     fn boot(&self) -> Duration {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let now = clock_gettime(COUNTS_SUSPEND);
         Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
     }
-
-    /// macOS counts suspend in its monotonic clock only through the wall here.
-    #[cfg(not(target_os = "linux"))]
-    fn boot(&self) -> Duration {
-        self.wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
-    }
 }
+
+#[cfg(target_os = "linux")]
+const COUNTS_SUSPEND: ClockId = ClockId::Boottime;
+
+/// macOS goes on counting in this one while it sleeps (what stops there is `CLOCK_UPTIME_RAW`, which
+/// `Instant` uses), and unlike the wall clock nobody can set it back.
+#[cfg(not(target_os = "linux"))]
+const COUNTS_SUSPEND: ClockId = ClockId::Monotonic;

@@ -77,8 +77,8 @@ pub enum Cause {
     TooLarge { limit: u64 },
     #[error("No usable credentials")]
     Credentials(#[source] Box<CredentialsError>),
-    /// A deletion that was only allowed until now.
-    #[error("The time limit for this deletion has passed")]
+    /// A request that was only allowed until now.
+    #[error("The time limit for this request has passed")]
     Expired,
     #[error("This key cannot be used: {0}")]
     Key(&'static str),
@@ -184,16 +184,4 @@ impl fmt::Display for Refusal {
         }
         Ok(())
     }
-}
-
-/// An error with its causes in one line, for reports.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
-    }
-    text
 }

@@ -27,7 +27,7 @@ pub(super) struct Trust {
 impl Trust {
     /// A client for one bucket: HTTP/1.1, many connections, no total time-out (requests bring their own).
     pub fn client(&self, is_https: bool) -> Result<reqwest::Client, Cause> {
-        self.builder(is_https)?.build().map_err(|error| Cause::Setting(super::error::chain(&error)))
+        self.builder(is_https)?.build().map_err(|error| Cause::Setting(crate::remedy::chain(&error)))
     }
 
     pub fn builder(&self, is_https: bool) -> Result<reqwest::ClientBuilder, Cause> {
@@ -89,7 +89,7 @@ fn ca_file(file: &Path, why: &str) -> Cause {
 pub(super) fn transport(error: reqwest::Error) -> Cause {
     let error = error.without_url();
     if error.is_builder() {
-        return Cause::Setting(super::error::chain(&error));
+        return Cause::Setting(crate::remedy::chain(&error));
     }
     let untrusted = has_untrusted_certificate(&error);
     let is_connect = error.is_connect();

@@ -107,6 +107,10 @@ pub trait Bucket: Send + Sync {
     /// Whether the bucket is there and lets us tell an absent object from a forbidden one. One request.
     async fn check_access(&self) -> Result<(), BucketError>;
     async fn put(&self, key: &Key, body: Body, headers: Headers) -> Result<(), BucketError>;
+    /// A `put` that cannot take effect later than `within` from now, even if the request is held up on
+    /// its way or tried again; too late is [`Cause::Expired`]. For small objects: a body's digest need not
+    /// be checked.
+    async fn put_before(&self, key: &Key, body: Body, headers: Headers, within: Duration) -> Result<(), BucketError>;
     /// The whole object; refuses more than `limit` bytes (for narinfos and records, never for NARs).
     async fn get(&self, key: &Key, limit: u64) -> Result<Option<(ObjectInfo, Bytes)>, BucketError>;
     /// Bytes `offset..offset + length` (fewer at the end, none beyond it).
@@ -171,6 +175,9 @@ impl<B: Bucket + ?Sized> Bucket for Arc<B> {
     }
     async fn put(&self, key: &Key, body: Body, headers: Headers) -> Result<(), BucketError> {
         (**self).put(key, body, headers).await
+    }
+    async fn put_before(&self, key: &Key, body: Body, headers: Headers, within: Duration) -> Result<(), BucketError> {
+        (**self).put_before(key, body, headers, within).await
     }
     async fn get(&self, key: &Key, limit: u64) -> Result<Option<(ObjectInfo, Bytes)>, BucketError> {
         (**self).get(key, limit).await

@@ -6,10 +6,9 @@
 //! A `finish_upload` whose answer was lost may have succeeded, and then the upload is gone: so this
 //! looks for the object, with the size it must have, before it sends again or believes "no such upload".
 
-use super::error::chain;
 use super::{Body, Bucket, BucketError, Cause, Effort, Headers, Key, ObjectInfo, Page, Part, Prefix, Upload};
 use crate::clock::Clock;
-use crate::remedy::Remedy;
+use crate::remedy::{Remedy, chain};
 use crate::report::{Event, Report};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -71,6 +70,31 @@ impl<B: Bucket> Retrying<B> {
 
     pub fn with_jitter(self, jitter: Jitter) -> Self {
         Self { jitter, ..self }
+    }
+
+    /// All tries share one deadline, by the clock that counts suspend; none is made after it. Each is
+    /// told how much time is left.
+    async fn run_before<T, F, Fut>(
+        &self,
+        doing: &'static str,
+        key: &Key,
+        within: Duration,
+        call: F,
+    ) -> Result<T, BucketError>
+    where
+        F: Fn(Duration) -> Fut,
+        Fut: Future<Output = Result<T, BucketError>>,
+    {
+        let deadline = self.clock.boot().saturating_add(within);
+        let call = &call;
+        self.run(|| async move {
+            let left = deadline.saturating_sub(self.clock.boot());
+            if left.is_zero() {
+                return Err(BucketError::new(doing, key.as_str(), self.describe(), Cause::Expired));
+            }
+            call(left).await
+        })
+        .await
     }
 
     async fn run<T, F, Fut>(&self, mut call: F) -> Result<T, BucketError>
@@ -149,6 +173,9 @@ impl<B: Bucket> Bucket for Retrying<B> {
     async fn put(&self, key: &Key, body: Body, headers: Headers) -> Result<(), BucketError> {
         self.run(|| self.inner.put(key, body.clone(), headers)).await
     }
+    async fn put_before(&self, key: &Key, body: Body, headers: Headers, within: Duration) -> Result<(), BucketError> {
+        self.run_before("put", key, within, |left| self.inner.put_before(key, body.clone(), headers, left)).await
+    }
     async fn get(&self, key: &Key, limit: u64) -> Result<Option<(ObjectInfo, Bytes)>, BucketError> {
         self.run(|| self.inner.get(key, limit)).await
     }
@@ -164,17 +191,8 @@ impl<B: Bucket> Bucket for Retrying<B> {
     async fn delete(&self, key: &Key) -> Result<(), BucketError> {
         self.run(|| self.inner.delete(key)).await
     }
-    /// All tries share one deadline, by the clock that counts suspend; none is made after it.
     async fn delete_before(&self, key: &Key, within: Duration) -> Result<(), BucketError> {
-        let deadline = self.clock.boot().saturating_add(within);
-        self.run(|| async move {
-            let left = deadline.saturating_sub(self.clock.boot());
-            if left.is_zero() {
-                return Err(BucketError::new("delete", key.as_str(), self.describe(), Cause::Expired));
-            }
-            self.inner.delete_before(key, left).await
-        })
-        .await
+        self.run_before("delete", key, within, |left| self.inner.delete_before(key, left)).await
     }
     async fn copy(&self, from: &Key, to: &Key, headers: Headers) -> Result<bool, BucketError> {
         self.run(|| self.inner.copy(from, to, headers)).await

@@ -101,6 +101,7 @@ pub async fn keeps_the_contract(subject: &Subject) {
         wrong_parts_make_nothing_visible,
         copies_are_new_objects,
         deletions_have_deadlines,
+        puts_have_deadlines,
         damaged_bodies_are_refused,
         many_requests_at_once,
         objects_are_never_seen_in_part,
@@ -383,6 +384,22 @@ async fn deletions_have_deadlines(case: Case<'_>) {
     case.bucket().delete_before(&case.key("a"), Duration::from_secs(60)).await.unwrap();
     assert_eq!(case.get("a").await, None);
     case.bucket().delete_before(&case.key("a"), Duration::from_secs(60)).await.unwrap();
+}
+
+async fn puts_have_deadlines(case: Case<'_>) {
+    let name = "odd + name.narinfo";
+    let (bucket, key) = (case.bucket(), case.key(name));
+    let put = |text: &'static str, within| bucket.put_before(&key, body(text), Headers::NAR_INFO, within);
+    let error = put("too late", Duration::ZERO).await.unwrap_err();
+    assert!(matches!(error.cause, Cause::Expired), "{error:?}");
+    assert_eq!(case.get(name).await, None);
+    put("in time", Duration::from_secs(60)).await.unwrap();
+    assert_eq!(case.get(name).await.unwrap(), "in time");
+    put("again", Duration::from_secs(365 * 24 * 3600)).await.unwrap();
+    assert_eq!(case.get(name).await.unwrap(), "again");
+    put("too late", Duration::ZERO).await.unwrap_err();
+    assert_eq!(case.get(name).await.unwrap(), "again");
+    assert_eq!(case.listed("").await, [name]);
 }
 
 async fn damaged_bodies_are_refused(case: Case<'_>) {

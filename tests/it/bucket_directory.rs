@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use loft::bucket::{Body, Bucket, Cause, Directory, Headers, Key, Prefix, list_all};
-use loft::clock::SystemClock;
+use loft::clock::{Clock, SystemClock};
 use loft::remedy::Remedy;
 use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 fn directory(path: &Path) -> Directory {
@@ -26,6 +26,36 @@ async fn put(bucket: &Directory, name: &str) {
 async fn names(bucket: &Directory) -> Vec<String> {
     let objects = list_all(bucket, &Prefix::all()).await.unwrap();
     objects.into_iter().map(|object| object.key.as_str().to_owned()).collect()
+}
+
+/// A clock that moves on by a minute whenever somebody looks.
+#[derive(Default)]
+struct Hurried(AtomicU64);
+
+impl Clock for Hurried {
+    fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn boot(&self) -> Duration {
+        Duration::from_secs(60 * self.0.fetch_add(1, Ordering::SeqCst))
+    }
+}
+
+/// The disk may be slow: what is late when only the rename is left does not appear, and leaves nothing.
+#[tokio::test]
+async fn a_late_put_leaves_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let bucket = Directory::new(home.path().to_owned(), Arc::new(Hurried::default()));
+    let narinfo = key("a.narinfo");
+    let body = || Body::from(Bytes::from("x"));
+    let put = |seconds| bucket.put_before(&narinfo, body(), Headers::NAR_INFO, Duration::from_secs(seconds));
+    let error = put(60).await.unwrap_err();
+    assert!(matches!(error.cause, Cause::Expired), "{error:?}");
+    assert!(names(&bucket).await.is_empty());
+    assert_eq!(std::fs::read_dir(home.path().join(".loft")).unwrap().count(), 0);
+    put(61).await.unwrap();
+    assert_eq!(names(&bucket).await, ["a.narinfo"]);
 }
 
 #[tokio::test]

@@ -234,6 +234,37 @@ async fn deadlines_outlive_no_retry() {
     assert_eq!((memory.count(RequestKind::Delete), memory.contents().len()), (5, 1));
 }
 
+/// The machine sleeps between two tries: what it was allowed to publish before, it is not afterwards.
+#[tokio::test(start_paused = true)]
+async fn a_put_is_not_tried_again_after_its_deadline() {
+    for (asleep, expected) in [(299, Some(2)), (300, None), (7200, None)] {
+        let memory = Arc::new(Memory::garage());
+        let clock = memory.clock.clone();
+        let woken = clock.clone();
+        let reset = first(1, Moment::Before, Fault::Reset);
+        memory.set_faults(move |moment, request| {
+            let fault = reset(moment, request)?;
+            woken.advance(Duration::from_secs(asleep));
+            Some(fault)
+        });
+        let bucket = Retrying::new(memory.clone(), RetryPolicy::default(), clock, Arc::new(Silent));
+        let put = bucket.put_before(&key("a"), body("x"), Headers::NAR_INFO, Duration::from_secs(300)).await;
+        match expected {
+            Some(requests) => {
+                put.unwrap();
+                assert_eq!((memory.count(RequestKind::Put), memory.contents().len()), (requests, 1));
+                assert_eq!(memory.objects()[&key("a")].headers, Headers::NAR_INFO);
+            }
+            None => {
+                let error = put.unwrap_err();
+                assert!(matches!(error.cause, Cause::Expired), "{error:?}");
+                assert_eq!(error.remedy(), Remedy::GiveUpOnItem);
+                assert_eq!((memory.count(RequestKind::Put), memory.contents().len()), (1, 0), "{asleep} s");
+            }
+        }
+    }
+}
+
 /// Everything goes wrong at once, in ways drawn from a seed: what is said to have worked has worked.
 #[tokio::test(start_paused = true)]
 async fn what_is_said_is_so_under_mixed_faults() {

@@ -141,9 +141,53 @@ async fn deadlines_are_kept_by_the_servers_clock() {
         // The request is held up on its way for longer than that.
         server.memory.clock.advance(Duration::from_secs(62));
         let error = bucket.delete_before(&key("b"), Duration::from_secs(60)).await.unwrap_err();
-        assert_eq!(error.remedy(), Remedy::FixConfig, "{error:?}");
+        assert!(matches!(error.cause, Cause::Expired), "{error:?}");
         assert!(server.memory.objects().contains_key(&key("b")), "too late is never carried out");
+
+        let put = |name| bucket.put_before(name, body("x"), Headers::NAR_INFO, Duration::from_secs(60));
+        let [in_time, late] = ["hash.narinfo", "late.narinfo"].map(key);
+        put(&in_time).await.unwrap();
+        server.memory.clock.advance(Duration::from_secs(62));
+        let error = put(&late).await.unwrap_err();
+        assert!(matches!(error.cause, Cause::Expired), "{error:?}");
+        assert!(!server.memory.objects().contains_key(&late), "too late is never carried out");
+        // A refusal in time is what it says.
+        server.memory.set_faults(|moment, _| (moment == Moment::Before).then_some(Fault::Denied));
+        let error = put(&late).await.unwrap_err();
+        assert!(matches!(error.cause, Cause::Denied { .. }), "{error:?}");
     }
+}
+
+#[tokio::test]
+async fn puts_with_a_deadline_are_plain_and_signed_in_the_query() {
+    let server = server(Memory::garage()).await;
+    let mut settings = server.settings();
+    settings.storage_class = Some("STANDARD_IA".into());
+    settings.extra_headers.insert("X-Loft-Auth", "s3cr3t").unwrap();
+    let narinfo = key("hash.narinfo");
+    let requests = Arc::new(Requests::default());
+    let bucket = S3::new(&settings, &BTreeMap::new(), Arc::new(SystemClock), requests.clone()).unwrap();
+    let put = |within| bucket.put_before(&narinfo, body("StorePath"), Headers::NAR_INFO, within);
+    put(Duration::from_millis(90_500)).await.unwrap();
+    put(Duration::from_secs(1 << 40)).await.unwrap();
+    let error = put(Duration::ZERO).await.unwrap_err();
+    assert!(matches!(error.cause, Cause::Expired), "{error:?}");
+    assert_eq!((requests.of(RequestKind::Put), requests.total()), (2, 2), "too late is not sent at all");
+    let seen = server.seen();
+    // The time of signing is cut to a whole second, and then there may be one more until the end.
+    for (seen, lifetimes) in seen.iter().zip([["90", "91"], ["604800", "604800"]]) {
+        let said = |lifetime| seen.query.contains(&format!("X-Amz-Expires={lifetime}&"));
+        assert!(lifetimes.into_iter().any(said), "{}", seen.query);
+        assert_eq!(seen.signed_headers, ["host"]);
+        assert_eq!(seen.headers["x-loft-auth"], "s3cr3t");
+        assert_eq!(seen.headers["content-length"], "9");
+        for name in ["authorization", "x-amz-storage-class", "x-amz-content-sha256", "transfer-encoding"] {
+            assert!(!seen.headers.contains_key(name), "{name}");
+        }
+    }
+    assert_eq!(seen.len(), 2);
+    let objects = server.memory.objects();
+    assert_eq!((objects[&narinfo].headers, &objects[&narinfo].bytes[..]), (Headers::NAR_INFO, &b"StorePath"[..]));
 }
 
 #[tokio::test]
@@ -640,7 +684,8 @@ async fn lost_answers_do_no_harm() {
         bucket.finish_upload(&upload, &parts).await.unwrap();
         server.memory.plant("deleted", "x");
         bucket.delete(&key("deleted")).await.unwrap();
-        server.memory.plant("in time", "x");
+        bucket.put_before(&key("in time"), body("x"), Headers::default(), Duration::from_secs(60)).await.unwrap();
+        assert!(server.memory.contents().contains_key(&key("in time")));
         bucket.delete_before(&key("in time"), Duration::from_secs(60)).await.unwrap();
         assert!(bucket.copy(&key("put"), &key("copy"), Headers::default()).await.unwrap());
         let objects = server.memory.contents();

@@ -19,6 +19,17 @@ pub(super) fn publish(
     place: &Path,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
+    publish_if(unfinished, root, place, write, || true).map(drop)
+}
+
+/// As `publish`; `is_allowed` is asked last, when only the rename is left. `false`: it said no, and nothing appeared.
+pub(super) fn publish_if(
+    unfinished: &Path,
+    root: &Path,
+    place: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+    is_allowed: impl FnOnce() -> bool,
+) -> io::Result<bool> {
     let temporary = Temporary(unfinished.join(format!("put-{}", random_name()?)));
     // World-readable as far as the umask allows: other users and web servers read a cache.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temporary.0)?;
@@ -28,13 +39,16 @@ pub(super) fn publish(
     let parent = place.parent().unwrap_or(root);
     let new_directories = missing(root, parent);
     std::fs::create_dir_all(parent)?;
+    if !is_allowed() {
+        return Ok(false);
+    }
     std::fs::rename(&temporary.0, place)?;
     sync_directory(parent)?;
     // A directory that was just made is a name in the one above it.
     for directory in new_directories {
         sync_directory(directory.parent().unwrap_or(root))?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Those of `below` and its parents, down from `root`, that do not exist.

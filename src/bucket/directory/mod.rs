@@ -148,6 +148,17 @@ impl Root {
         Ok(Some((info, bytes)))
     }
 
+    /// `is_in_time` is asked when only the rename is left, since writing and syncing may take long.
+    fn put(&self, key: &Key, bytes: &[u8], is_in_time: impl FnOnce() -> bool) -> Result<(), Cause> {
+        let place = self.place(key)?;
+        let unfinished = self.prepare()?;
+        let write = |new: &mut std::fs::File| io::Write::write_all(new, bytes);
+        match file::publish_if(&unfinished, &self.path, &place, write, is_in_time).map_err(Cause::Io)? {
+            true => Ok(()),
+            false => Err(Cause::Expired),
+        }
+    }
+
     fn delete(&self, key: &Key) -> Result<(), Cause> {
         match std::fs::remove_file(self.place(key)?) {
             Ok(()) => Ok(()),
@@ -187,13 +198,13 @@ impl Bucket for Directory {
     /// Files have no headers; what Nix needs of them follows from their names.
     async fn put(&self, key: &Key, body: Body, _headers: Headers) -> Result<(), BucketError> {
         let target = key.clone();
-        self.run("put", key.as_str(), move |root| {
-            let place = root.place(&target)?;
-            let unfinished = root.prepare()?;
-            let write = |new: &mut std::fs::File| io::Write::write_all(new, &body.bytes);
-            file::publish(&unfinished, &root.path, &place, write).map_err(Cause::Io)
-        })
-        .await
+        self.run("put", key.as_str(), move |root| root.put(&target, &body.bytes, || true)).await
+    }
+
+    async fn put_before(&self, key: &Key, body: Body, _headers: Headers, within: Duration) -> Result<(), BucketError> {
+        let (target, clock) = (key.clone(), self.clock.clone());
+        let deadline = clock.boot().saturating_add(within);
+        self.run("put", key.as_str(), move |root| root.put(&target, &body.bytes, || clock.boot() < deadline)).await
     }
 
     async fn get(&self, key: &Key, limit: u64) -> Result<Option<(ObjectInfo, Bytes)>, BucketError> {

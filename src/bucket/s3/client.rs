@@ -14,7 +14,7 @@ use crate::bucket::{Body, ExtraHeaders, RequestKind, Requests, http as transport
 use crate::clock::Clock;
 use crate::nix::Sha256;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use reqsign_aws_v4::{EMPTY_STRING_SHA256, RequestSigner};
 use reqsign_core::SignRequest;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +26,9 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// The slowest line that is still worth waiting for, in bytes a second.
 const SLOWEST_UPLOAD: u64 = 16 * 1024;
+
+/// SigV4 allows no more.
+const LONGEST_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Hashing more than this is not done between two polls of other tasks.
 const SMALL: usize = 256 * 1024;
@@ -62,8 +65,21 @@ pub(super) struct Request {
     pub limit: u64,
     /// For requests that the server needs long for.
     pub patience: Duration,
-    /// Signed in the URL, worthless after this time by the server's clock.
-    pub expires_in: Option<Duration>,
+    /// By [`Clock::boot`]. Such a request is signed in its URL, and the server itself refuses it afterwards.
+    pub deadline: Option<Duration>,
+}
+
+/// When a request is signed, by the server's clock, and for how long: both in whole seconds.
+#[derive(Debug, Clone, Copy)]
+struct Expiry {
+    at: SystemTime,
+    lifetime: Duration,
+}
+
+impl Expiry {
+    fn is_over(self, now: SystemTime) -> bool {
+        now >= self.at + self.lifetime
+    }
 }
 
 impl Request {
@@ -76,7 +92,7 @@ impl Request {
             body: Bytes::new().into(),
             limit: ERROR_LIMIT,
             patience: SILENCE,
-            expires_in: None,
+            deadline: None,
         }
     }
 }
@@ -84,11 +100,13 @@ impl Request {
 impl Client {
     /// Sends it once. `Ok` is any answer, of whatever status, whose body arrived whole.
     pub async fn send(&self, request: Request) -> Result<Answer, Cause> {
-        let Request { kind, method, mut url, headers, body, limit, patience, expires_in } = request;
+        let Request { kind, method, mut url, headers, body, limit, patience, deadline } = request;
         let is_head = method == Method::HEAD;
         let credential = self.credentials.get().await.map_err(|error| Cause::Credentials(Box::new(error)))?;
-        if let Some(lifetime) = expires_in {
-            url = presign(&method, &url, &credential, &self.region, self.server_time(), lifetime)?;
+        // Only now, since credentials may have taken their time.
+        let expiry = deadline.map(|deadline| self.expiry(deadline)).transpose()?;
+        if let Some(Expiry { at, lifetime }) = expiry {
+            url = presign(&method, &url, &credential, &self.region, at, lifetime)?;
         }
         let mut builder = http::Request::builder().method(method).uri(url);
         for (name, value) in headers {
@@ -96,7 +114,7 @@ impl Client {
         }
         let unusable = |error: http::Error| Cause::Setting(format!("A request cannot be built: {error}"));
         let (mut parts, ()) = builder.body(()).map_err(unusable)?.into_parts();
-        if expires_in.is_none() {
+        if expiry.is_none() {
             parts.headers.insert("x-amz-content-sha256", self.payload_hash(&body).await?);
             self.signer
                 .sign_request(&reqsign_core::Context::new(), &mut parts, Some(credential.as_ref()), None)
@@ -117,13 +135,32 @@ impl Client {
             .map_err(transport::transport)?;
         let answer = read(response, limit, is_head).await?;
         self.note(&answer);
-        Ok(answer)
+        // Servers word it differently (AWS 403, Garage 400); the time of the refusal tells.
+        let is_refusal = matches!(answer.status, StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST);
+        match expiry {
+            Some(expiry) if is_refusal && expiry.is_over(self.server_time()) => Err(Cause::Expired),
+            _ => Ok(answer),
+        }
     }
 
     /// As `send`; anything but success is an error.
     pub async fn send_ok(&self, request: Request) -> Result<Answer, Cause> {
         let answer = self.send(request).await?;
         if answer.status.is_success() { Ok(answer) } else { Err(answer.cause()) }
+    }
+
+    /// What to sign so that it is worthless after `deadline`: rather a little before, as signatures
+    /// and `Date` are cut to whole seconds.
+    fn expiry(&self, deadline: Duration) -> Result<Expiry, Cause> {
+        let left = deadline.saturating_sub(self.clock.boot());
+        let now = self.server_time();
+        let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let cut_off = Duration::from_nanos(since_epoch.subsec_nanos().into());
+        let lifetime = Duration::from_secs(left.saturating_add(cut_off).as_secs()).min(LONGEST_EXPIRY);
+        if left.is_zero() || lifetime.is_zero() {
+            return Err(Cause::Expired);
+        }
+        Ok(Expiry { at: now - cut_off, lifetime })
     }
 
     async fn payload_hash(&self, body: &Body) -> Result<HeaderValue, Cause> {

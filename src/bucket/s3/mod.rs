@@ -42,9 +42,6 @@ use tokio::sync::OnceCell;
 /// An answer older than this is not taken for the server's clock; a new request is cheap.
 const FRESH: Duration = Duration::from_secs(60);
 
-/// SigV4 allows no more.
-const LONGEST_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
-
 /// See the module's head.
 pub struct S3 {
     client: Client,
@@ -97,8 +94,7 @@ impl S3 {
     /// The headers that an object is stored with.
     fn stored(&self, headers: Headers) -> Vec<(&'static str, String)> {
         let mut all = Vec::new();
-        all.extend(headers.content_type.map(|value| ("content-type", value.to_owned())));
-        all.extend(headers.cache_control.map(|value| ("cache-control", value.to_owned())));
+        all.extend(plain(headers));
         all.extend(self.storage_class.clone().map(|value| ("x-amz-storage-class", value)));
         all
     }
@@ -106,6 +102,17 @@ impl S3 {
     async fn put(&self, key: &Key, body: Body, headers: Headers) -> Result<(), Cause> {
         let mut request = self.request(RequestKind::Put, Method::PUT, key, &[])?;
         request.headers = self.stored(headers);
+        request.body = body;
+        self.client.send_ok(request).await.map(drop)
+    }
+
+    /// The signature covers neither headers nor body: what is published so (a narinfo) has a signature
+    /// of its own. The storage class is left to the bucket's default: an `x-amz-*` header would have to
+    /// be signed, and for tiny objects the cheaper classes cost more.
+    async fn put_before(&self, key: &Key, body: Body, headers: Headers, within: Duration) -> Result<(), Cause> {
+        let mut request = self.request(RequestKind::Put, Method::PUT, key, &[])?;
+        request.deadline = Some(self.client.clock.boot().saturating_add(within));
+        request.headers = plain(headers).collect();
         request.body = body;
         self.client.send_ok(request).await.map(drop)
     }
@@ -190,32 +197,14 @@ impl S3 {
         }
     }
 
-    async fn delete(&self, key: &Key, expires_in: Option<Duration>) -> Result<(), Cause> {
+    async fn delete(&self, key: &Key, within: Option<Duration>) -> Result<(), Cause> {
         let mut request = self.request(RequestKind::Delete, Method::DELETE, key, &[])?;
-        request.expires_in = expires_in;
+        request.deadline = within.map(|within| self.client.clock.boot().saturating_add(within));
         let answer = self.client.send(request).await?;
         match answer.code().as_deref() {
             Some("NoSuchKey") => Ok(()),
             _ if answer.status.is_success() => Ok(()),
             _ => Err(answer.cause()),
-        }
-    }
-
-    /// The server itself refuses what arrives too late. `Date` is cut to seconds, which makes the time rather too short.
-    async fn delete_before(&self, key: &Key, within: Duration) -> Result<(), Cause> {
-        let began = self.client.clock.boot();
-        let lifetime = Duration::from_secs(within.as_secs()).min(LONGEST_EXPIRY);
-        if lifetime.is_zero() {
-            return Err(Cause::Expired);
-        }
-        match self.delete(key, Some(lifetime)).await {
-            // Servers word it differently (AWS 403, Garage 400); the time tells.
-            Err(Cause::Denied { .. } | Cause::Refused(_))
-                if self.client.clock.boot().saturating_sub(began) >= lifetime =>
-            {
-                Err(Cause::Expired)
-            }
-            result => result,
         }
     }
 
@@ -231,6 +220,12 @@ impl S3 {
         self.probe().await?;
         fresh(&self.client).ok_or_else(|| Cause::Garbled("no usable Date header".to_owned()))
     }
+}
+
+/// Headers that need no signature.
+fn plain(headers: Headers) -> impl Iterator<Item = (&'static str, String)> {
+    let all = [("content-type", headers.content_type), ("cache-control", headers.cache_control)];
+    all.into_iter().filter_map(|(name, value)| Some((name, value?.to_owned())))
 }
 
 fn object_info(key: &Key, answer: &Answer) -> Result<ObjectInfo, Cause> {
@@ -265,6 +260,11 @@ impl Bucket for S3 {
 
     async fn put(&self, key: &Key, body: Body, headers: Headers) -> Result<(), BucketError> {
         S3::put(self, key, body, headers).await.map_err(|cause| self.error("put", key.as_str(), cause))
+    }
+
+    async fn put_before(&self, key: &Key, body: Body, headers: Headers, within: Duration) -> Result<(), BucketError> {
+        let done = S3::put_before(self, key, body, headers, within).await;
+        done.map_err(|cause| self.error("put", key.as_str(), cause))
     }
 
     async fn get(&self, key: &Key, limit: u64) -> Result<Option<(ObjectInfo, Bytes)>, BucketError> {
@@ -325,7 +325,7 @@ impl Bucket for S3 {
     }
 
     async fn delete_before(&self, key: &Key, within: Duration) -> Result<(), BucketError> {
-        S3::delete_before(self, key, within).await.map_err(|cause| self.error("delete", key.as_str(), cause))
+        S3::delete(self, key, Some(within)).await.map_err(|cause| self.error("delete", key.as_str(), cause))
     }
 
     async fn copy(&self, from: &Key, to: &Key, headers: Headers) -> Result<bool, BucketError> {

@@ -286,8 +286,16 @@ impl Bucket for Memory {
     }
 
     async fn put(&self, key: &Key, body: Body, headers: Headers) -> Result<(), BucketError> {
+        self.put_before(key, body, headers, Duration::MAX).await
+    }
+
+    async fn put_before(&self, key: &Key, body: Body, headers: Headers, within: Duration) -> Result<(), BucketError> {
+        let deadline = self.clock.boot().saturating_add(within);
         self.request(RequestKind::Put, key.as_str(), None, |state, stamp, began| {
             let text = checked(key)?;
+            if self.clock.boot() >= deadline {
+                return Err(Cause::Expired);
+            }
             if let Some(said) = body.sha256
                 && said != Sha256::of(&body.bytes)
             {

@@ -11,8 +11,8 @@ mod sso;
 mod web;
 
 use crate::bucket::S3Settings;
-use crate::bucket::error::chain;
 use crate::bucket::http::Trust;
+use crate::remedy::chain;
 use keys::Keys;
 use profile::Profiles;
 use reqsign_aws_v4::{

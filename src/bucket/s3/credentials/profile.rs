@@ -2,7 +2,7 @@
 
 use super::ini::Ini;
 use super::{Miss, Sources, keys, sso};
-use crate::bucket::error::chain;
+use crate::remedy::chain;
 use reqsign_aws_v4::{
     AssumeRoleCredentialProvider, AssumeRoleWithWebIdentityCredentialProvider, Credential, ECSCredentialProvider,
     RequestSigner, StaticCredentialProvider,

@@ -1,7 +1,7 @@
 //! SSO (IAM Identity Center): the token that `aws sso login` left, exchanged for a role's credentials.
 
 use super::{Miss, Sources};
-use crate::bucket::error::chain;
+use crate::remedy::chain;
 use bytes::Bytes;
 use reqsign_aws_v4::Credential;
 use reqsign_core::HttpSend;

@@ -1,7 +1,7 @@
 //! The network and the files, as reqsign's providers want them.
 
-use crate::bucket::error::chain;
 use crate::bucket::http::{Trust, transport};
+use crate::remedy::chain;
 use bytes::{Bytes, BytesMut};
 use reqsign_core::{Error, FileRead, HttpSend, Result};
 use std::sync::Arc;
