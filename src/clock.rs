@@ -1,6 +1,6 @@
 //! Time as something that is passed in, so that tests can set it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 /// Two clocks: the wall for records and ages, and one that only moves forward.
 pub trait Clock: Send + Sync {
@@ -21,17 +21,13 @@ impl Clock for SystemClock {
 
     #[cfg(target_os = "linux")]
     fn boot(&self) -> Duration {
-        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `now` is a valid, writable timespec for the length of the call.
-        if unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut now) } == 0 {
-            return Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32);
-        }
-        self.wall().duration_since(UNIX_EPOCH).unwrap_or_default()
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
     }
 
     /// macOS counts suspend in its monotonic clock only through the wall here.
     #[cfg(not(target_os = "linux"))]
     fn boot(&self) -> Duration {
-        self.wall().duration_since(UNIX_EPOCH).unwrap_or_default()
+        self.wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
     }
 }

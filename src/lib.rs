@@ -3,6 +3,9 @@
 //! The order of the groups below is the order of the layers; a module uses only the groups
 //! before its own (`tests/it/layers.rs` holds that). ARCHITECTURE.md tells the story.
 
+// A panic loses a push half-way; what cannot fail is written so that it cannot. And only the binary talks.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+
 // 1 words
 pub mod clock;
 pub mod nix;

@@ -1,7 +1,8 @@
 //! What work tells those who watch it: a terminal, a log, a JSON stream or a test.
 //!
 //! The library never prints. Every path that was considered ends in exactly one [`Outcome`], so
-//! that a summary adds up: considered = pushed + present + upstream + ignored + failed.
+//! that a summary adds up: considered = pushed + present + upstream + ignored + failed (+ what a dry run
+//! would push).
 
 use crate::nix::{KeyName, StorePath};
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub enum Event<'a> {
     Started { path: &'a StorePath, nar_size: u64 },
     /// `nar_bytes` more of the path's NAR have been read and compressed.
     Progress { path: &'a StorePath, nar_bytes: u64 },
+    /// The path's narinfo was written; its fate is told after a last look at all of them.
+    Landed { path: &'a StorePath },
     /// The path's fate; told once for each path considered.
     Settled { path: &'a StorePath, outcome: &'a Outcome },
     /// A request failed for now and will be tried again.
@@ -46,6 +49,8 @@ pub enum Outcome {
     /// It did not land; the text names the step and the cause. `blocked_by` is the reference that
     /// failed first where this path itself was not at fault.
     Failed { why: String, blocked_by: Option<StorePath> },
+    /// The user stopped the push before it landed; counts as failed.
+    Interrupted,
     /// A dry run would push it.
     WouldPush { nar_size: u64 },
 }
@@ -75,6 +80,8 @@ pub struct Summary {
     pub upstream: u64,
     pub ignored: u64,
     pub failed: u64,
+    /// Only in a dry run.
+    pub would_push: u64,
     /// Of the pushed: how many reused a NAR that was there.
     pub reused: u64,
     /// NAR bytes of the pushed paths, before compression.
@@ -83,7 +90,7 @@ pub struct Summary {
     pub file_size: u64,
     pub requests: u64,
     pub duration: Duration,
-    /// The work was interrupted; what had not started is among the failed.
+    /// Something did not land because the user stopped the push; it is among the failed.
     pub interrupted: bool,
 }
 

@@ -2,6 +2,7 @@
 
 use super::trouble::Kind;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rustix::fs::OFlags;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -151,7 +152,7 @@ fn open_once(file: &Path) -> Result<Found, OpenError> {
     }
     // SQLite gives its journals the mode of the file, and on a file that may not be written it would go on
     // read-only. Without O_NONBLOCK a FIFO would hold us for ever.
-    let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let flags = (OFlags::NONBLOCK | OFlags::CLOEXEC).bits() as i32;
     let opened = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(file)?;
     if !opened.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file").into());

@@ -46,8 +46,10 @@ pub(super) fn levels(compression: Compression) -> Option<RangeInclusive<i32>> {
 /// its manual page; zstd's follow from the window, hash and chain tables of its levels.
 pub(super) fn memory(packing: Packing) -> u64 {
     let mib = match (packing.compression, packing.level) {
-        (Compression::Zstd, None | Some(..=4)) => 8,
-        (Compression::Zstd, Some(..=12)) => 40,
+        (Compression::Zstd, None | Some(..=4)) => 4,
+        (Compression::Zstd, Some(..=6)) => 12,
+        (Compression::Zstd, Some(..=9)) => 28,
+        (Compression::Zstd, Some(..=12)) => 56,
         (Compression::Zstd, Some(..=19)) => 100,
         (Compression::Zstd, Some(_)) => 800,
         (Compression::Xz, Some(..=1)) => 9,

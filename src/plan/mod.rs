@@ -24,7 +24,7 @@ pub struct Plan {
     pub paths: Vec<Planned>,
     /// Asked for, but not valid in the store; none of them is in `paths`.
     pub invalid: Vec<StorePath>,
-    /// References of uploaded paths that are left to upstream caches, so that a check of the bucket
+    /// References of uploaded and present paths that are left to upstream caches, so that a check of the bucket
     /// knows them for what they are.
     pub external: Vec<StorePath>,
 }
@@ -61,7 +61,8 @@ pub fn decide(store_dir: StoreDir, candidates: Candidates, policy: &Policy, pres
             Verdict::Upload => verdict::of_references(&info, &verdicts, presence),
             other => other,
         };
-        if verdict == Verdict::Upload {
+        // Also of what is present: each push record says it anew, since older records expire.
+        if matches!(verdict, Verdict::Upload | Verdict::AlreadyPresent) {
             let elsewhere =
                 |reference: &&StorePath| matches!(verdicts.get(*reference), Some(Verdict::SignedUpstream { .. }));
             external.extend(info.references.iter().filter(elsewhere).cloned());

@@ -4,7 +4,8 @@ use crate::bucket::BucketError;
 use crate::nar::PackError;
 use crate::nix::{Sha256, StoreDir};
 use crate::record::RecordError;
-use crate::remedy::Remedy;
+use crate::remedy::chain;
+use crate::report::Outcome;
 use crate::store::StoreError;
 
 /// Nothing more was tried: exit status 1.
@@ -23,21 +24,15 @@ pub enum PushError {
     OtherStoreDir { bucket: String, found: String, own: StoreDir },
     #[error("The nix-cache-info of {bucket} is not one: {why}")]
     CacheInfo { bucket: String, why: String },
+    #[error(
+        "What landed could not be recorded: this machine could not renew its lease on the bucket for {minutes} minutes \
+         (asleep, or without a network), so a prune elsewhere may have removed some of it; push again"
+    )]
+    LeaseLost { minutes: u64 },
     #[error("Interrupted before anything was pushed")]
     Interrupted,
     #[error("A background task of the push failed")]
     Task(#[source] tokio::task::JoinError),
-}
-
-impl PushError {
-    pub fn remedy(&self) -> Remedy {
-        match self {
-            Self::Store(error) => error.remedy(),
-            Self::Bucket(error) => error.remedy(),
-            Self::OtherStoreDir { .. } | Self::CacheInfo { .. } => Remedy::FixConfig,
-            Self::Record(_) | Self::Task(_) | Self::Interrupted => Remedy::Stop,
-        }
-    }
 }
 
 /// Why one path did not land; the others go on.
@@ -69,18 +64,18 @@ pub enum PathError {
     Task(#[source] tokio::task::JoinError),
 }
 
-/// An error with its causes in one line, for outcomes and warnings.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let own = error.to_string();
-        // Transparent wrappers repeat the text of what they wrap.
-        if !text.ends_with(&own) {
-            text.push_str(": ");
-            text.push_str(&own);
-        }
-        cause = error.source();
+impl PathError {
+    /// Whether the files of this very path are at fault, so that another path with the same NAR may
+    /// still land.
+    pub fn is_about_files(&self) -> bool {
+        matches!(self, Self::Read(_) | Self::Changed { .. } | Self::Size { .. } | Self::EmptyNar)
     }
-    text
+
+    /// As it is told: with its causes.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Interrupted => Outcome::Interrupted,
+            error => Outcome::Failed { why: chain(error), blocked_by: None },
+        }
+    }
 }

@@ -10,12 +10,14 @@ use crate::bucket::{Body, Bucket, Headers, Key, ObjectInfo, Prefix, list_all};
 use crate::clock::Clock;
 use crate::nix::PathHash;
 use crate::record::{LeaseRecord, MAX_SIZE, SweepRecord, seconds};
+use crate::remedy::chain;
 use crate::report::{Event, Report};
 use bytes::Bytes;
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use ulid::Ulid;
 
@@ -30,31 +32,43 @@ const SWEEP_LIFE: Duration = Duration::from_secs(11 * 60);
 
 /// A lease that is held. `release` ends it; dropping it only stops the renewal, and it expires.
 pub struct Lease {
+    held: Arc<Held>,
+    renewal: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the holder and the renewal share.
+struct Held {
     key: Key,
+    body: Bytes,
     bucket: Arc<dyn Bucket>,
     clock: Arc<dyn Clock>,
-    /// Milliseconds since boot, suspend included, when the last renewal was *sent*.
-    renewed: Arc<AtomicU64>,
-    renewal: JoinHandle<()>,
+    report: Arc<dyn Report>,
+    /// Milliseconds since boot, suspend included, when the last PUT that worked was *sent*.
+    renewed: AtomicU64,
+    released: Notify,
 }
 
 impl Lease {
     /// Puts a lease over `paths` (P1) and waits for the sweeps that condemn one of them (P2).
     pub async fn take(ends: &Ends, options: &Options, paths: &HashSet<PathHash>) -> Result<Self, PushError> {
-        let (bucket, clock) = (ends.bucket.clone(), ends.clock.clone());
+        let clock = ends.clock.clone();
         let mut named: Vec<PathHash> = paths.iter().copied().collect();
         named.sort_unstable();
-        let key = Key::lease(Ulid::from_datetime(clock.wall()));
         let record = LeaseRecord::new(options.who.clone(), seconds(clock.wall()), named);
-        let body = Bytes::from(record.print());
-        let sent = millis(clock.boot());
-        bucket.put(&key, Body::from(body.clone()), Headers::COMPRESSED_RECORD).await?;
-        let renewed = Arc::new(AtomicU64::new(sent));
-        let renewal =
-            tokio::spawn(renew(key.clone(), body, bucket.clone(), clock.clone(), renewed.clone(), ends.report.clone()));
-        let lease = Self { key, bucket, clock, renewed, renewal };
+        let held = Arc::new(Held {
+            key: Key::lease(Ulid::from_datetime(clock.wall())),
+            body: Bytes::from(record.print()),
+            bucket: ends.bucket.clone(),
+            clock,
+            report: ends.report.clone(),
+            renewed: AtomicU64::new(0),
+            released: Notify::new(),
+        });
+        held.put().await?;
+        let renewal = tokio::spawn(renew(held.clone()));
+        let lease = Self { held, renewal: Mutex::new(Some(renewal)) };
         let waited = tokio::select! {
-            waited = lease.await_sweeps(ends.report.as_ref(), paths) => waited,
+            waited = lease.await_sweeps(paths) => waited,
             () = options.interrupt.raised() => Err(PushError::Interrupted),
         };
         match waited {
@@ -66,32 +80,42 @@ impl Lease {
         }
     }
 
-    /// Whether what the lease names is still safe to rely on.
-    pub fn check(&self) -> Result<(), PathError> {
-        let age = millis(self.clock.boot()).saturating_sub(self.renewed.load(Ordering::SeqCst));
-        let age = Duration::from_millis(age);
-        if age > GIVE_UP_AFTER {
-            return Err(PathError::LeaseLost { minutes: age.as_secs() / 60 });
-        }
-        Ok(())
+    /// How long what the lease names is safe to rely on without another renewal; an error when it is
+    /// not any more.
+    pub fn remaining(&self) -> Result<Duration, PathError> {
+        let age = self.held.age();
+        GIVE_UP_AFTER
+            .checked_sub(age)
+            .filter(|remaining| !remaining.is_zero())
+            .ok_or(PathError::LeaseLost { minutes: age.as_secs() / 60 })
     }
 
     /// P8. A lease that could not be deleted expires by itself.
     pub async fn release(&self) {
-        self.renewal.abort();
-        let _ = self.bucket.delete(&self.key).await;
+        self.held.released.notify_one();
+        let renewal = self.renewal.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A renewal under way must not put the lease back after it is deleted.
+        if let Some(renewal) = renewal {
+            let _ = renewal.await;
+        }
+        if let Err(error) = self.held.bucket.delete(&self.held.key).await {
+            let message =
+                format!("The lease {} stays for an hour, until it expires: {}", self.held.key, chain(&error));
+            self.held.report.event(Event::Warning { message: &message });
+        }
     }
 
-    async fn await_sweeps(&self, report: &dyn Report, paths: &HashSet<PathHash>) -> Result<(), PushError> {
+    async fn await_sweeps(&self, paths: &HashSet<PathHash>) -> Result<(), PushError> {
+        let mut first_seen = HashMap::new();
         let mut told = false;
-        while let Some(sweep) = open_sweep(self.bucket.as_ref(), paths).await? {
+        while let Some(sweep) = self.held.open_sweep(paths, &mut first_seen).await? {
             if !told {
                 let reason = format!(
                     "a prune is deleting paths that this push needs ({}); it ends within {} minutes",
                     sweep.key,
                     SWEEP_LIFE.as_secs() / 60
                 );
-                report.event(Event::Waiting { reason: &reason });
+                self.held.report.event(Event::Waiting { reason: &reason });
                 told = true;
             }
             tokio::time::sleep(SWEEP_POLL).await;
@@ -102,55 +126,71 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.renewal.abort();
+        if let Some(renewal) = self.renewal.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            renewal.abort();
+        }
     }
 }
 
-/// An unexpired sweep that condemns one of `paths`. One that cannot be read condemns them all.
-async fn open_sweep(bucket: &dyn Bucket, paths: &HashSet<PathHash>) -> Result<Option<ObjectInfo>, PushError> {
-    let sweeps = list_all(bucket, &Prefix::sweeps()).await?;
-    if sweeps.is_empty() {
-        return Ok(None);
+impl Held {
+    async fn put(&self) -> Result<(), crate::bucket::BucketError> {
+        let sent = millis(self.clock.boot());
+        self.bucket.put(&self.key, Body::from(self.body.clone()), Headers::COMPRESSED_RECORD).await?;
+        self.renewed.store(sent, Ordering::SeqCst);
+        Ok(())
     }
-    let now = bucket.now().await?;
-    for sweep in sweeps {
-        if now.duration_since(sweep.modified).is_ok_and(|age| age > SWEEP_LIFE) {
-            continue;
-        }
-        let Some((_, bytes)) = bucket.get(&sweep.key, MAX_SIZE).await? else { continue };
-        let condemns = match SweepRecord::parse(sweep.key.as_str(), &bytes) {
-            Ok(record) => record.condemned.iter().any(|hash| paths.contains(hash)),
-            Err(_) => true,
-        };
-        if condemns {
-            return Ok(Some(sweep));
-        }
+
+    fn age(&self) -> Duration {
+        Duration::from_millis(millis(self.clock.boot()).saturating_sub(self.renewed.load(Ordering::SeqCst)))
     }
-    Ok(None)
+
+    /// An unexpired sweep that condemns one of `paths`. One that cannot be read condemns them all.
+    ///
+    /// It has expired by the store's clock, or once it was seen here for as long as a sweep lives: it
+    /// was written before it was seen, whatever its stamp says.
+    async fn open_sweep(
+        &self,
+        paths: &HashSet<PathHash>,
+        first_seen: &mut HashMap<Key, Duration>,
+    ) -> Result<Option<ObjectInfo>, PushError> {
+        let sweeps = list_all(self.bucket.as_ref(), &Prefix::sweeps()).await?;
+        if sweeps.is_empty() {
+            return Ok(None);
+        }
+        let (now, boot) = (self.bucket.now().await?, self.clock.boot());
+        for sweep in sweeps {
+            let seen = *first_seen.entry(sweep.key.clone()).or_insert(boot);
+            let age = now.duration_since(sweep.modified).unwrap_or_default().max(boot.saturating_sub(seen));
+            if age > SWEEP_LIFE {
+                continue;
+            }
+            let Some((_, bytes)) = self.bucket.get(&sweep.key, MAX_SIZE).await? else { continue };
+            let condemns = match SweepRecord::parse(sweep.key.as_str(), &bytes) {
+                Ok(record) => record.condemned.iter().any(|hash| paths.contains(hash)),
+                Err(_) => true,
+            };
+            if condemns {
+                return Ok(Some(sweep));
+            }
+        }
+        Ok(None)
+    }
 }
 
-async fn renew(
-    key: Key,
-    body: Bytes,
-    bucket: Arc<dyn Bucket>,
-    clock: Arc<dyn Clock>,
-    renewed: Arc<AtomicU64>,
-    report: Arc<dyn Report>,
-) {
+async fn renew(held: Arc<Held>) {
     loop {
-        tokio::time::sleep(RENEW_EVERY).await;
-        let sent = millis(clock.boot());
+        tokio::select! {
+            () = tokio::time::sleep(RENEW_EVERY) => {}
+            () = held.released.notified() => return,
+        }
         // After such a gap the old lease has expired, and a new one would cover up that things may
         // have been deleted in between.
-        if sent.saturating_sub(renewed.load(Ordering::SeqCst)) > millis(GIVE_UP_AFTER) {
+        if held.age() >= GIVE_UP_AFTER {
             return;
         }
-        match bucket.put(&key, Body::from(body.clone()), Headers::COMPRESSED_RECORD).await {
-            Ok(()) => renewed.store(sent, Ordering::SeqCst),
-            Err(error) => {
-                let message = format!("The lease was not renewed: {}", super::error::chain(&error));
-                report.event(Event::Warning { message: &message });
-            }
+        if let Err(error) = held.put().await {
+            let message = format!("The lease was not renewed: {}", chain(&error));
+            held.report.event(Event::Warning { message: &message });
         }
     }
 }

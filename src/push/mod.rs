@@ -1,7 +1,7 @@
 //! Pushing: the protocol P1–P8 around a plan (docs/protocol.md says why in this order).
 //!
-//! lease → look for sweeps → look at what exists → plan → NARs → narinfos, references first → push
-//! record → look again → release.
+//! lease → look for sweeps → look at what exists → plan → NARs → narinfos, references first → look
+//! again → push record → release.
 
 mod error;
 mod interrupt;
@@ -12,11 +12,13 @@ mod pipeline;
 mod populate;
 mod presence;
 mod publish;
+mod recorded;
 mod reuse;
+mod settle;
 mod trust;
 mod upload;
 
-pub use error::{PathError, PushError, chain};
+pub use error::{PathError, PushError};
 pub use interrupt::Interrupt;
 pub use populate::populate;
 pub use publish::Published;
@@ -87,13 +89,12 @@ pub async fn run(ends: &Ends, options: &Options, request: Request) -> Result<Sum
         None => None,
     };
     let mut summary = match known {
-        Some(known) => settle_decided(&job.decide(ends, options, &known), ends.report.as_ref()),
+        Some(known) => settle::decided(&job.decide(ends, options, &known), ends.report.as_ref()),
         None if options.dry_run => job.dry_run(ends, options, record).await?,
         None => job.push(ends, options, record).await?,
     };
     summary.duration = ends.clock.boot().saturating_sub(started);
     summary.requests = ends.requests.total();
-    summary.interrupted = options.interrupt.is_raised();
     ends.report.event(Event::Finished(&summary));
     Ok(summary)
 }
@@ -141,11 +142,9 @@ impl Job {
         let size = identity.as_ref().and_then(|identity| ends.ledger.bucket_size(identity));
         let seen = presence::look(ends.bucket.as_ref(), &self.wanted, size).await?;
         let plan = self.decide(ends, options, &Presence(seen.present));
-        for planned in plan.uploads() {
-            let outcome = Outcome::WouldPush { nar_size: planned.info.nar_size.map_or(0, u64::from) };
-            ends.report.event(Event::Settled { path: &planned.info.path, outcome: &outcome });
-        }
-        Ok(settle_decided(&plan, ends.report.as_ref()))
+        let mut summary = settle::decided(&plan, ends.report.as_ref());
+        settle::would_push(&plan, ends.report.as_ref(), &mut summary);
+        Ok(summary)
     }
 
     async fn push(self, ends: &Ends, options: &Options, record: Option<BucketRecord>) -> Result<Summary, PushError> {
@@ -171,39 +170,31 @@ impl Job {
         identity: &BucketIdentity,
     ) -> Result<Summary, PushError> {
         let bucket = ends.bucket.as_ref();
-        let size = ends.ledger.bucket_size(identity);
-        let seen = presence::look(bucket, &self.wanted, size).await?;
-        let there = remember_seen(ends, identity, &seen);
+        let known_size = ends.ledger.bucket_size(identity);
+        let seen = tokio::select! {
+            seen = presence::look(bucket, &self.wanted, known_size) => seen?,
+            () = options.interrupt.raised() => return Err(PushError::Interrupted),
+        };
+        remember_seen(ends, identity, &seen);
 
         let (roots, whole_store) = (self.roots.clone(), self.whole_store);
         let mut visible = seen.present.clone();
         let plan = self.decide(ends, options, &Presence(seen.present));
-        let mut summary = settle_decided(&plan, ends.report.as_ref());
+        let mut summary = settle::decided(&plan, ends.report.as_ref());
         if whole_store {
             protect_uploads(ends, &plan).await?;
         }
 
         let fates = pipeline::run(ends, options, lease.clone(), &plan).await;
-        let gone = verify(ends, &plan, &fates, there.or(size)).await?;
-        let published: Vec<PathHash> =
-            fates.published.iter().map(|(_, published)| published.hash()).filter(|hash| !gone.contains(hash)).collect();
-        ends.ledger.remember(identity, &published, ends.clock.wall());
-        visible.extend(&published);
+        let size = seen.size.or(known_size).unwrap_or(0);
+        let landed = settle::published(ends, &plan, &fates, size, &mut summary).await?;
+        ends.ledger.remember(identity, &landed, ends.clock.wall());
 
-        summary.pushed = published.len() as u64;
-        summary.failed += (fates.failed.len() + gone.len()) as u64;
-        summary.reused = fates.reused;
-        for (_, published) in fates.published.iter().filter(|(_, published)| !gone.contains(&published.hash())) {
-            summary.nar_size += published.nar_size();
-            summary.file_size += published.sent();
-        }
-
-        let landed: Vec<StorePath> = roots.iter().filter(|root| visible.contains(&root.hash_part())).cloned().collect();
-        if !landed.is_empty() && lease.check().is_ok() {
-            write_push_record(ends, options, &plan, &summary, landed.clone()).await?;
-            if landed.len() == roots.len() {
-                ends.ledger.remember_push(identity, &trust::digest(&roots), ends.clock.wall());
-            }
+        visible.extend(&landed);
+        let kept = recorded::roots(&plan, &roots, &visible);
+        recorded::write(ends, options, lease, &plan, &summary, kept).await?;
+        if summary.failed == 0 {
+            ends.ledger.remember_push(identity, &trust::digest(&roots), ends.clock.wall());
         }
         Ok(summary)
     }
@@ -229,40 +220,8 @@ async fn protect_uploads(ends: &Ends, plan: &Plan) -> Result<(), PushError> {
     Ok(())
 }
 
-/// Tells the fates that follow from the verdicts alone; uploads are left to the pipeline.
-fn settle_decided(plan: &Plan, report: &dyn Report) -> Summary {
-    let counts = plan.counts();
-    for planned in &plan.paths {
-        let outcome = match &planned.verdict {
-            Verdict::Upload => continue,
-            Verdict::AlreadyPresent => Outcome::Present,
-            Verdict::SignedUpstream { key } => Outcome::Upstream { key: key.clone() },
-            Verdict::Ignored { why } => Outcome::Ignored { why: why.clone() },
-            Verdict::Dangling { reference } => Outcome::Failed {
-                why: format!(
-                    "It refers to {reference}, which is neither in the cache nor upstream; push it with its closure"
-                ),
-                blocked_by: Some(reference.clone()),
-            },
-        };
-        report.event(Event::Settled { path: &planned.info.path, outcome: &outcome });
-    }
-    for path in &plan.invalid {
-        let why = "It is not valid in the store; build or fetch it first".to_owned();
-        report.event(Event::Settled { path, outcome: &Outcome::Failed { why, blocked_by: None } });
-    }
-    Summary {
-        considered: counts.considered,
-        present: counts.present,
-        upstream: counts.upstream,
-        ignored: counts.ignored,
-        failed: counts.invalid + counts.dangling,
-        ..Summary::default()
-    }
-}
-
-/// Writes what was seen into the ledger; the answer is how many narinfos the bucket has, where known.
-fn remember_seen(ends: &Ends, identity: &BucketIdentity, seen: &Seen) -> Option<u64> {
+/// Writes what was seen into the ledger.
+fn remember_seen(ends: &Ends, identity: &BucketIdentity, seen: &Seen) {
     let now = ends.clock.wall();
     match &seen.all {
         Some(all) => ends.ledger.replace(identity, all, now),
@@ -271,52 +230,4 @@ fn remember_seen(ends: &Ends, identity: &BucketIdentity, seen: &Seen) -> Option<
             ends.ledger.remember(identity, &present, now);
         }
     }
-    seen.all.as_ref().map(|all| all.len() as u64)
-}
-
-/// P7: sees the narinfos again before success is claimed; the answer is which were gone.
-async fn verify(
-    ends: &Ends,
-    plan: &Plan,
-    fates: &Fates,
-    bucket_size: Option<u64>,
-) -> Result<HashSet<PathHash>, PushError> {
-    let wanted: HashSet<PathHash> = fates.published.iter().map(|(_, published)| published.hash()).collect();
-    if wanted.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let size = bucket_size.unwrap_or(0) + wanted.len() as u64;
-    let seen = presence::look(ends.bucket.as_ref(), &wanted, Some(size)).await?;
-    let gone: HashSet<PathHash> = wanted.difference(&seen.present).copied().collect();
-    for (path, _) in fates.published.iter().filter(|(_, published)| gone.contains(&published.hash())) {
-        let outcome = Outcome::Failed { why: chain(&PathError::Gone), blocked_by: None };
-        ends.report.event(Event::Settled { path: &plan.paths[*path].info.path, outcome: &outcome });
-    }
-    Ok(gone)
-}
-
-/// P6, and the pin where one was asked for.
-async fn write_push_record(
-    ends: &Ends,
-    options: &Options,
-    plan: &Plan,
-    summary: &Summary,
-    roots: Vec<StorePath>,
-) -> Result<(), PushError> {
-    let now = ends.clock.wall();
-    let id = Ulid::from_datetime(now);
-    if let Some(name) = &options.pin {
-        let pin = PinRecord::new(options.who.clone(), seconds(now), roots.clone(), Keep::Forever);
-        ends.bucket.put(&Key::pin(name, id), Body::from(Bytes::from(pin.print())), Headers::RECORD).await?;
-    }
-    let record = PushRecord::new(
-        options.who.clone(),
-        seconds(now),
-        roots,
-        plan.external.clone(),
-        summary.pushed,
-        summary.present,
-    );
-    ends.bucket.put(&Key::push_record(id), Body::from(Bytes::from(record.print())), Headers::RECORD).await?;
-    Ok(())
 }

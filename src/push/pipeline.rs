@@ -3,7 +3,7 @@
 //! One loop owns the graph; tasks do the waiting. A path that fails takes its referrers with it,
 //! each named; everything else goes on.
 
-use super::error::{PathError, chain};
+use super::error::PathError;
 use super::lease::Lease;
 use super::order::{Order, Ready};
 use super::publish::{Published, publish};
@@ -17,7 +17,7 @@ use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 /// A NAR from which on more than one thread may compress it.
 const LARGE_NAR: u64 = 32 << 20;
@@ -28,8 +28,9 @@ const MIN_REQUESTS: usize = 48;
 #[derive(Debug, Default)]
 pub struct Fates {
     pub published: Vec<(usize, Published)>,
-    pub failed: Vec<usize>,
-    pub reused: u64,
+    pub failed: u64,
+    /// Of the failed: how many because the user stopped the push.
+    pub interrupted: u64,
 }
 
 /// One NAR to upload, for all the paths that have it.
@@ -39,8 +40,14 @@ struct Job {
 }
 
 enum Done {
-    Nar { paths: Vec<usize>, result: Result<Uploaded, PathError> },
-    NarInfo { path: usize, result: Result<Published, PathError> },
+    Nar(Result<Uploaded, PathError>),
+    NarInfo(Result<Published, PathError>),
+}
+
+/// What a task is about, to be known even when it panics.
+enum Task {
+    Nar(Job),
+    NarInfo(usize),
 }
 
 /// Pushes the plan's uploads under `lease`.
@@ -49,21 +56,29 @@ pub async fn run(ends: &Ends, options: &Options, lease: Arc<Lease>, plan: &Plan)
     run.start_reused(reuse::find(ends, options, plan).await);
     loop {
         run.start_jobs();
-        let Some(done) = run.tasks.join_next().await else { break };
-        match done {
-            Ok(Done::Nar { paths, result: Ok(uploaded) }) => run.nar_landed(paths, uploaded),
-            Ok(Done::Nar { paths, result: Err(error) }) => run.nar_failed(paths, &error),
-            Ok(Done::NarInfo { path, result: Ok(published) }) => run.landed(path, published),
-            Ok(Done::NarInfo { path, result: Err(error) }) => run.failed(path, &error),
-            // A panic in a task: its path is settled below, since nothing told its fate.
-            Err(error) => {
-                let message = chain(&PathError::Task(error));
-                run.report.event(Event::Warning { message: &message });
+        let Some(joined) = run.tasks.join_next_with_id().await else { break };
+        let (id, done) = match joined {
+            Ok((id, done)) => (id, Ok(done)),
+            Err(error) => (error.id(), Err(PathError::Task(error))),
+        };
+        match (run.under_way.remove(&id), done) {
+            (Some(Task::Nar(job)), done) => {
+                run.nars_under_way -= 1;
+                match done {
+                    Ok(Done::Nar(Ok(uploaded))) => run.nar_landed(job, uploaded),
+                    Ok(Done::Nar(Err(error))) | Err(error) => run.nar_failed(job, &error),
+                    Ok(Done::NarInfo(_)) => {}
+                }
             }
+            (Some(Task::NarInfo(path)), Ok(Done::NarInfo(Ok(published)))) => run.landed(path, published),
+            (Some(Task::NarInfo(path)), Ok(Done::NarInfo(Err(error))) | Err(error)) => run.failed(path, &error),
+            (Some(Task::NarInfo(_)), Ok(Done::Nar(_))) | (None, _) => {}
         }
     }
+    // What never started: the user stopped the push, or the lease is lost.
     for path in run.order.unsettled() {
-        run.failed(path, &PathError::Interrupted);
+        let error = run.lease.remaining().err().unwrap_or(PathError::Interrupted);
+        run.failed(path, &error);
     }
     run.fates
 }
@@ -81,13 +96,15 @@ struct Run<'a> {
     /// NAR bytes of the jobs that have not started.
     ahead: u64,
     tasks: JoinSet<Done>,
+    under_way: HashMap<Id, Task>,
     nars_under_way: usize,
+    encoders: usize,
     fates: Fates,
 }
 
 impl<'a> Run<'a> {
     fn new(ends: &'a Ends, options: &'a Options, lease: Arc<Lease>, plan: &'a Plan) -> Self {
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let encoders = encoders(options);
         let uploader = Uploader {
             bucket: ends.bucket.clone(),
             clock: ends.clock.clone(),
@@ -95,7 +112,7 @@ impl<'a> Run<'a> {
             interrupt: options.interrupt.clone(),
             packing: options.packing,
             memory: Memory::new(options.memory_limit),
-            encoders: Arc::new(Semaphore::new(encoders(options, cores))),
+            encoders: Arc::new(Semaphore::new(encoders)),
             requests: Arc::new(Semaphore::new(options.upload_threads.get().max(MIN_REQUESTS))),
         };
         let jobs = jobs(plan);
@@ -111,16 +128,18 @@ impl<'a> Run<'a> {
             ahead: jobs.iter().map(|job| job.nar_size).sum(),
             jobs,
             tasks: JoinSet::new(),
+            under_way: HashMap::new(),
             nars_under_way: 0,
+            encoders,
             fates: Fates::default(),
         }
     }
 
     /// Starts NARs while there is room. Encoders and memory have limits of their own; this one
-    /// bounds the tasks.
+    /// bounds the tasks. Without the lease nothing could be published, so nothing is started.
     fn start_jobs(&mut self) {
         let room = self.options.upload_threads.get().max(MIN_REQUESTS);
-        while self.nars_under_way < room && !self.options.interrupt.is_raised() {
+        while self.nars_under_way < room && !self.options.interrupt.is_raised() && self.lease.remaining().is_ok() {
             let Some(mut job) = self.jobs.pop_front() else { return };
             self.ahead -= job.nar_size;
             job.paths.retain(|path| !self.order.is_settled(*path));
@@ -129,20 +148,18 @@ impl<'a> Run<'a> {
             let (uploader, infos) = (self.uploader.clone(), self.infos.clone());
             let root = self.ends.store.location().real_path(&infos[first].path);
             let workers = self.workers(job.nar_size);
-            let paths = job.paths;
-            self.tasks.spawn(async move {
-                let result = uploader.upload(&infos[first], root, workers).await;
-                Done::Nar { paths, result }
-            });
+            let task = self
+                .tasks
+                .spawn(async move { Done::Nar(uploader.upload(&infos[first], root, workers).await) });
+            self.under_way.insert(task.id(), Task::Nar(job));
         }
     }
 
-    /// Extra compression threads: none while other NARs keep the cores busy, all cores for one that
-    /// is larger than its share of all that is left.
+    /// Compression threads: the encoder's own while other NARs keep the cores busy, all encoders'
+    /// places for a NAR that is larger than its share of all that is left.
     fn workers(&self, nar_size: u64) -> u32 {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-        let lone = nar_size >= LARGE_NAR && nar_size > self.ahead / cores.max(1);
-        if lone && cores > 1 { cores as u32 } else { 0 }
+        let lone = nar_size >= LARGE_NAR && nar_size > self.ahead / self.encoders as u64;
+        if lone && self.encoders > 1 { u32::try_from(self.encoders).unwrap_or(1) } else { 0 }
     }
 
     fn start_reused(&mut self, found: HashMap<usize, Uploaded>) {
@@ -150,28 +167,31 @@ impl<'a> Run<'a> {
             for job in &mut self.jobs {
                 job.paths.retain(|other| *other != path);
             }
-            self.fates.reused += 1;
             if let Some(ready) = self.order.uploaded(path, uploaded) {
                 self.start_publishing(ready);
             }
         }
     }
 
-    fn nar_landed(&mut self, paths: Vec<usize>, uploaded: Uploaded) {
-        self.nars_under_way -= 1;
-        let shares: Vec<Uploaded> = paths.iter().skip(1).map(|_| uploaded.share()).collect();
-        self.fates.reused += shares.len() as u64;
-        // The first path is charged with the bytes that were sent.
-        for (path, nar) in paths.into_iter().zip(std::iter::once(uploaded).chain(shares)) {
-            if let Some(ready) = self.order.uploaded(path, nar) {
+    fn nar_landed(&mut self, job: Job, uploaded: Uploaded) {
+        for path in job.paths {
+            if let Some(ready) = self.order.uploaded(path, uploaded.share()) {
                 self.start_publishing(ready);
             }
         }
     }
 
-    fn nar_failed(&mut self, paths: Vec<usize>, error: &PathError) {
-        self.nars_under_way -= 1;
-        for path in paths {
+    /// The files of the first path were read. Where they are at fault, the next path with the same
+    /// NarHash has its own.
+    fn nar_failed(&mut self, mut job: Job, error: &PathError) {
+        if error.is_about_files() && job.paths.len() > 1 {
+            let read = job.paths.remove(0);
+            self.ahead += job.nar_size;
+            self.jobs.push_front(job);
+            self.failed(read, error);
+            return;
+        }
+        for path in job.paths {
             self.failed(path, error);
         }
     }
@@ -181,18 +201,17 @@ impl<'a> Run<'a> {
         let (uploader, keys) = (self.uploader.clone(), self.options.keys.clone());
         let dir = self.plan.store_dir.clone();
         let path = ready.path;
-        self.tasks.spawn(async move {
-            let result = match uploader.requests.acquire().await {
+        let task = self.tasks.spawn(async move {
+            Done::NarInfo(match uploader.requests.acquire().await {
                 Ok(_request) => publish(uploader.bucket.as_ref(), &lease, &dir, &keys, &infos[path], ready).await,
                 Err(_) => Err(PathError::Interrupted),
-            };
-            Done::NarInfo { path, result }
+            })
         });
+        self.under_way.insert(task.id(), Task::NarInfo(path));
     }
 
     fn landed(&mut self, path: usize, published: Published) {
-        let outcome = Outcome::Pushed { nar_size: published.nar_size(), file_size: published.sent() };
-        self.report.event(Event::Settled { path: &self.infos[path].path, outcome: &outcome });
+        self.report.event(Event::Landed { path: &self.infos[path].path });
         for ready in self.order.published(path, &published) {
             self.start_publishing(ready);
         }
@@ -203,25 +222,33 @@ impl<'a> Run<'a> {
         if self.order.is_settled(path) {
             return;
         }
-        let infos = self.infos.clone();
-        self.settle_failed(path, Outcome::Failed { why: chain(error), blocked_by: None });
+        let outcome = error.outcome();
+        let cause = self.infos[path].path.clone();
+        let blocked = match &outcome {
+            Outcome::Interrupted => Outcome::Interrupted,
+            _ => Outcome::Failed {
+                why: format!("It refers to {cause}, which did not land"),
+                blocked_by: Some(cause),
+            },
+        };
+        self.settle_failed(path, &outcome);
         for referrer in self.order.failed(path) {
-            let cause = infos[path].path.clone();
-            let why = format!("It refers to {cause}, which did not land");
-            self.settle_failed(referrer, Outcome::Failed { why, blocked_by: Some(cause) });
+            self.settle_failed(referrer, &blocked);
         }
     }
 
-    fn settle_failed(&mut self, path: usize, outcome: Outcome) {
-        self.report.event(Event::Settled { path: &self.infos[path].path, outcome: &outcome });
-        self.fates.failed.push(path);
+    fn settle_failed(&mut self, path: usize, outcome: &Outcome) {
+        self.report.event(Event::Settled { path: &self.infos[path].path, outcome });
+        self.fates.failed += 1;
+        self.fates.interrupted += u64::from(*outcome == Outcome::Interrupted);
     }
 }
 
-/// How many NARs are compressed at once. Compressors hold memory of their own, xz nearly 100 MiB
-/// each; they may take half of what the user allows, and there is always one.
-fn encoders(options: &Options, cores: usize) -> usize {
-    let affordable = options.memory_limit / 2 / options.packing.memory().max(1);
+/// How many threads compress at once: no more than cores, and no more than the memory limit allows,
+/// since compressors hold memory of their own (xz nearly 100 MiB each). There is always one.
+fn encoders(options: &Options) -> usize {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let affordable = options.memory_limit / options.packing.memory().max(1);
     cores.min(options.upload_threads.get()).min(usize::try_from(affordable).unwrap_or(usize::MAX)).max(1)
 }
 
@@ -230,7 +257,11 @@ fn jobs(plan: &Plan) -> VecDeque<Job> {
     let mut by_nar: HashMap<Sha256, Job> = HashMap::new();
     for (index, planned) in plan.paths.iter().enumerate().filter(|(_, planned)| planned.is_upload()) {
         let nar_size = planned.info.nar_size.map_or(0, NonZeroU64::get);
-        by_nar.entry(planned.info.nar_hash).or_insert_with(|| Job { nar_size, paths: Vec::new() }).paths.push(index);
+        by_nar
+            .entry(planned.info.nar_hash)
+            .or_insert_with(|| Job { nar_size, paths: Vec::new() })
+            .paths
+            .push(index);
     }
     let mut jobs: Vec<Job> = by_nar.into_values().collect();
     // The second key makes the order the plan's, not the hash map's.

@@ -2,8 +2,8 @@
 //!
 //! A look that failed is an error, never "absent".
 
-use crate::bucket::{Bucket, BucketError, Key, Kind, Prefix};
-use crate::nix::PathHash;
+use crate::bucket::{Bucket, BucketError, Cause, Key, Kind, Page, Prefix};
+use crate::nix::{PathHash, base32};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use std::collections::HashSet;
 
@@ -21,6 +21,8 @@ pub struct Seen {
     pub present: HashSet<PathHash>,
     /// Everything that is there, where all was listed.
     pub all: Option<Vec<PathHash>>,
+    /// Narinfos in the bucket: counted, or estimated from a first page; `None` where nobody listed.
+    pub size: Option<u64>,
 }
 
 /// Looks for `wanted`. `bucket_size` is the number of narinfos there when last listed, if ever.
@@ -30,36 +32,24 @@ pub async fn look(
     bucket_size: Option<u64>,
 ) -> Result<Seen, BucketError> {
     if (wanted.len() as u64) < listing_cost(bucket_size.unwrap_or(0)) {
-        return head_all(bucket, wanted.iter().copied()).await;
+        let present = head_all(bucket, wanted).await?;
+        return Ok(Seen { present, all: None, size: None });
     }
-    match bucket_size {
-        Some(size) if size >= SHARDED_FROM => Ok(seen(wanted, list_sharded(bucket).await?)),
-        _ => {
-            // The size is a guess at best: a bucket that turns out to be huge is given up on when
-            // asking for each path would have been cheaper.
-            let limit = (wanted.len() as u64).max(listing_cost(bucket_size.unwrap_or(0)) * 2);
-            match list(bucket, &Prefix::all(), Some(limit)).await? {
-                Some(all) => Ok(seen(wanted, all)),
-                None => head_all(bucket, wanted.iter().copied()).await,
-            }
-        }
+    // What was remembered may be old; the first page tells how large the bucket is now.
+    let first = bucket.list(&Prefix::all(), None).await?;
+    let size = estimate(&first);
+    if (wanted.len() as u64) < listing_cost(size) {
+        let present = head_all(bucket, wanted).await?;
+        return Ok(Seen { present, all: None, size: Some(size) });
     }
+    let all = if size >= SHARDED_FROM { list_sharded(bucket).await? } else { list(bucket, &Prefix::all(), first).await? };
+    let present = all.iter().filter(|hash| wanted.contains(hash)).copied().collect();
+    Ok(Seen { present, size: Some(all.len() as u64), all: Some(all) })
 }
 
 /// Every narinfo in the bucket.
 pub async fn look_at_all(bucket: &dyn Bucket) -> Result<Vec<PathHash>, BucketError> {
     list_sharded(bucket).await
-}
-
-/// Which of `wanted` are there, one HEAD each.
-pub async fn head_all(bucket: &dyn Bucket, wanted: impl IntoIterator<Item = PathHash>) -> Result<Seen, BucketError> {
-    let present = stream::iter(wanted)
-        .map(|hash| async move { Ok(bucket.head(&Key::nar_info(&hash)).await?.map(|_| hash)) })
-        .buffer_unordered(PARALLEL)
-        .try_filter_map(|hash| async move { Ok(hash) })
-        .try_collect()
-        .await?;
-    Ok(Seen { present, all: None })
 }
 
 /// Requests that a listing of `size` narinfos takes: their pages, those that NARs share, and the
@@ -68,30 +58,51 @@ pub fn listing_cost(size: u64) -> u64 {
     size.div_ceil(PAGE) + 2
 }
 
-fn seen(wanted: &HashSet<PathHash>, all: Vec<PathHash>) -> Seen {
-    let present = all.iter().filter(|hash| wanted.contains(hash)).copied().collect();
-    Seen { present, all: Some(all) }
+/// Which of `wanted` are there, one HEAD each.
+async fn head_all(bucket: &dyn Bucket, wanted: &HashSet<PathHash>) -> Result<HashSet<PathHash>, BucketError> {
+    stream::iter(wanted.iter().copied())
+        .map(|hash| async move { Ok(bucket.head(&Key::nar_info(&hash)).await?.map(|_| hash)) })
+        .buffer_unordered(PARALLEL)
+        .try_filter_map(|hash| async move { Ok(hash) })
+        .try_collect()
+        .await
 }
 
-/// The narinfos under `prefix`, or nothing when that would take more than `limit` requests.
-async fn list(bucket: &dyn Bucket, prefix: &Prefix, limit: Option<u64>) -> Result<Option<Vec<PathHash>>, BucketError> {
+/// Narinfos in the bucket, judging by its first page: hashes are spread evenly, so how far the page
+/// reaches tells how many there are.
+fn estimate(first: &Page) -> u64 {
+    let hashes: Vec<PathHash> = nar_infos(first).collect();
+    let Some(last) = hashes.last().filter(|_| first.next.is_some()) else { return hashes.len() as u64 };
+    // Of the 32⁴ beginnings of four digits, those up to the last one seen.
+    let covered = last.as_str().chars().take(4).fold(0u64, |place, digit| {
+        place * 32 + base32::digits().position(|other| other == digit).unwrap_or(0) as u64
+    });
+    (hashes.len() as u64).saturating_mul(32 * 32 * 32 * 32) / (covered + 1)
+}
+
+fn nar_infos(page: &Page) -> impl Iterator<Item = PathHash> {
+    page.objects.iter().filter_map(|object| match object.key.kind() {
+        Kind::NarInfo(hash) => Some(hash),
+        _ => None,
+    })
+}
+
+/// The narinfos under `prefix`, whose `first` page is there already.
+async fn list(bucket: &dyn Bucket, prefix: &Prefix, first: Page) -> Result<Vec<PathHash>, BucketError> {
     let mut hashes = Vec::new();
-    let mut after: Option<String> = None;
-    let mut pages = 0;
+    let mut page = first;
+    let mut reached = String::new();
     loop {
-        if limit.is_some_and(|limit| pages >= limit) {
-            return Ok(None);
+        hashes.extend(nar_infos(&page));
+        let Some(last) = page.next else { return Ok(hashes) };
+        let after = skip_folder(last);
+        // A listing that does not advance would hold us for ever, and is no listing.
+        if after <= reached {
+            let cause = Cause::Garbled("the listing does not advance".to_owned());
+            return Err(BucketError::new("list", format!("{:?}", prefix.as_str()), bucket.describe(), cause));
         }
-        let page = bucket.list(prefix, after.as_deref()).await?;
-        pages += 1;
-        hashes.extend(page.objects.iter().filter_map(|object| match object.key.kind() {
-            Kind::NarInfo(hash) => Some(hash),
-            _ => None,
-        }));
-        match page.next {
-            Some(last) => after = Some(skip_folder(last)),
-            None => return Ok(Some(hashes)),
-        }
+        page = bucket.list(prefix, Some(&after)).await?;
+        reached = after;
     }
 }
 
@@ -105,9 +116,37 @@ fn skip_folder(last: String) -> String {
 
 async fn list_sharded(bucket: &dyn Bucket) -> Result<Vec<PathHash>, BucketError> {
     let shards: Vec<Vec<PathHash>> = stream::iter(Prefix::nar_info_shards())
-        .map(|shard| async move { Ok(list(bucket, &shard, None).await?.unwrap_or_default()) })
+        .map(|shard| async move {
+            let first = bucket.list(&shard, None).await?;
+            list(bucket, &shard, first).await
+        })
         .buffer_unordered(PARALLEL)
         .try_collect()
         .await?;
     Ok(shards.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bucket::ObjectInfo;
+    use crate::nix::Sha256;
+    use std::time::UNIX_EPOCH;
+
+    #[test]
+    fn a_first_page_tells_the_size_of_the_bucket() {
+        for size in [500u64, 3_000, 30_000, 300_000] {
+            let mut keys: Vec<String> = (0..size)
+                .map(|n| format!("{}.narinfo", &Sha256::of(&n.to_le_bytes()).to_nix32()[20..]))
+                .collect();
+            keys.sort();
+            let objects = keys.iter().take(1000).map(|key| {
+                let key = Key::listed(key);
+                ObjectInfo { key, size: 1, modified: UNIX_EPOCH, etag: String::new() }
+            });
+            let next = (size > 1000).then(|| keys[999].clone());
+            let estimated = estimate(&Page { objects: objects.collect(), next });
+            assert!(estimated.abs_diff(size) <= size / 5, "{estimated} for {size}");
+        }
+    }
 }

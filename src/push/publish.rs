@@ -3,7 +3,7 @@
 use super::error::PathError;
 use super::lease::Lease;
 use super::order::Ready;
-use crate::bucket::{Body, Bucket, Headers, Key};
+use crate::bucket::{Body, Bucket, Cause, Headers, Key};
 use crate::nix::{NarInfo, PathHash, PathInfo, SecretKey, StoreDir};
 
 /// A path that has landed. Only `publish` makes one.
@@ -64,9 +64,14 @@ pub async fn publish(
     }
     let hash = info.path.hash_part();
     let text = nar_info.print(dir);
-    // The last look before the path becomes visible: without the lease, a prune may be deleting
-    // what this path refers to.
-    lease.check()?;
-    bucket.put(&Key::nar_info(&hash), Body::from(bytes::Bytes::from(text)), Headers::NAR_INFO).await?;
-    Ok(Published { hash, nar_size: nar.nar_size().get(), sent: nar.sent() })
+    // Without the lease, a prune may be deleting what this path refers to: the path must not become
+    // visible later than that, not even by a request that was held up or tried again.
+    let within = lease.remaining()?;
+    let body = Body::from(bytes::Bytes::from(text));
+    let put = bucket.put_before(&Key::nar_info(&hash), body, Headers::NAR_INFO, within).await;
+    put.map_err(|error| match (&error.cause, lease.remaining()) {
+        (Cause::Expired, Err(lost)) => lost,
+        _ => error.into(),
+    })?;
+    Ok(Published { hash, nar_size: nar.nar_size().get(), sent: nar.charge() })
 }

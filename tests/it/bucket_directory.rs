@@ -4,9 +4,11 @@ use bytes::Bytes;
 use loft::bucket::{Body, Bucket, Cause, Directory, Headers, Key, Prefix, list_all};
 use loft::clock::SystemClock;
 use loft::remedy::Remedy;
+use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 fn directory(path: &Path) -> Directory {
@@ -76,6 +78,33 @@ async fn files_are_readable_and_nothing_else_is_left() {
     assert_eq!(std::fs::read_dir(home.path().join(".loft")).unwrap().count(), 0);
 }
 
+/// Other programs read the files as they are, at any moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_appear_whole() {
+    let home = tempfile::tempdir().unwrap();
+    let bucket = directory(home.path());
+    let sizes = [4 << 20, (5 << 20) + 1];
+    let put = async |size: usize| {
+        let body = Body::from(Bytes::from(vec![7; size]));
+        bucket.put(&key("nar/a"), body, Headers::default()).await.unwrap();
+    };
+    put(sizes[0]).await;
+    let done = Arc::new(AtomicBool::new(false));
+    let (file, stop) = (home.path().join("nar/a"), done.clone());
+    let reader = std::thread::spawn(move || {
+        let mut seen = BTreeSet::new();
+        while !stop.load(Ordering::Relaxed) {
+            seen.insert(std::fs::metadata(&file).expect("always there").len() as usize);
+        }
+        seen
+    });
+    for n in 0..10 {
+        put(sizes[n % 2]).await;
+    }
+    done.store(true, Ordering::Relaxed);
+    assert_eq!(reader.join().unwrap().into_iter().collect::<Vec<_>>(), sizes);
+}
+
 #[tokio::test]
 async fn keys_stay_inside_and_out_of_the_unfinished() {
     let home = tempfile::tempdir().unwrap();
@@ -93,14 +122,18 @@ async fn keys_stay_inside_and_out_of_the_unfinished() {
             assert!(matches!(error.cause, Cause::Key(_)), "{name}: {error:?}");
         }
     }
-    // An upload's id comes from a resumed journal perhaps: it leads nowhere else.
+    // An upload's id comes from a resumed journal perhaps: it leads nowhere else, whatever is there.
     let upload = bucket.start_upload(&key("b"), Headers::default()).await.unwrap();
-    for id in ["", "..", "../../outside", &upload.id[..31], &format!("{}/", &upload.id[..31])] {
+    let elsewhere = home.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    std::fs::write(elsewhere.join("key"), "b").unwrap();
+    let forged = format!("{}/../../../elsewhere", upload.id);
+    for id in ["", "..", "../../outside", &upload.id[..31], &format!("{}/", &upload.id[..31]), &forged] {
         let forged = loft::bucket::Upload { id: id.to_owned(), ..upload.clone() };
         bucket.abort_upload(&forged).await.unwrap();
         assert_eq!(bucket.list_parts(&forged).await.unwrap(), None);
     }
-    assert!(home.path().join("outside").exists());
+    assert!(home.path().join("outside").exists() && elsewhere.exists());
     assert!(bucket.list_parts(&upload).await.unwrap().is_some());
     assert_eq!(names(&bucket).await, ["a"]);
 }

@@ -559,6 +559,43 @@ async fn unusual_answers_are_understood() {
     }
 }
 
+/// CopyObject ends at 5 GiB on AWS; a larger NAR is copied in ranges that leave nothing out.
+#[tokio::test]
+async fn very_large_copies_go_in_parts() {
+    let size = (6_u64 << 30) + 5;
+    let server = server(Memory::garage()).await;
+    let proxy = Proxy::start(&server.endpoint, move |head| {
+        let is_part = head.target.contains("partNumber");
+        Action::Reply(match head.method.as_str() {
+            "HEAD" => format!(
+                "HTTP/1.1 200 OK\r\nLast-Modified: Sun, 22 Nov 2026 10:00:00 GMT\r\nContent-Length: {size}\r\n\r\n"
+            ),
+            "PUT" if is_part => xml(200, "<CopyPartResult><ETag>e</ETag></CopyPartResult>"),
+            "PUT" => xml(400, "<Error><Code>InvalidRequest</Code><Message>larger than the maximum</Message></Error>"),
+            "POST" if head.target.contains("uploads=") => {
+                xml(200, "<InitiateMultipartUploadResult><UploadId>id</UploadId></InitiateMultipartUploadResult>")
+            }
+            "POST" => xml(200, "<CompleteMultipartUploadResult/>"),
+            other => panic!("{other}"),
+        })
+    })
+    .await;
+    let mut settings = server.settings();
+    settings.endpoint = Some(proxy.endpoint.clone());
+    assert!(client(&settings).copy(&key("nar/a"), &key("nar/b"), Headers::NAR).await.unwrap());
+    let mut end = 0;
+    let mut parts = 0;
+    for head in proxy.seen().iter().filter(|head| head.headers.contains_key("x-amz-copy-source-range")) {
+        assert_eq!(head.headers["x-amz-copy-source"], "/nix-cache/nar/a");
+        let range = head.headers["x-amz-copy-source-range"].strip_prefix("bytes=").unwrap();
+        let (from, to) = range.split_once('-').unwrap();
+        assert_eq!(from.parse::<u64>().unwrap(), end);
+        end = to.parse::<u64>().unwrap() + 1;
+        parts += 1;
+    }
+    assert_eq!((end, parts), (size, 7));
+}
+
 #[tokio::test]
 async fn a_silent_server_is_given_up() {
     let server = server(Memory::garage()).await;

@@ -24,6 +24,8 @@ fn object(event: Event<'_>) -> Option<Value> {
         Event::Started { path, nar_size } => json!({"event": "started", "path": path, "nar_size": nar_size}),
         // Several a second for each path: of use to a bar alone.
         Event::Progress { .. } => return None,
+        // Its fate follows; programs want one line a path.
+        Event::Landed { .. } => return None,
         Event::Settled { path, outcome } => settled(&json!(path), outcome),
         Event::Retrying { what, error, attempt, delay } => json!({
             "event": "retrying", "what": what, "error": error, "attempt": attempt, "delay": delay.as_secs_f64(),
@@ -59,6 +61,7 @@ fn settled(path: &Value, outcome: &Outcome) -> Value {
         Outcome::Failed { why, blocked_by } => {
             json!({"event": "failed", "path": path, "why": why, "blocked_by": blocked_by})
         }
+        Outcome::Interrupted => json!({"event": "interrupted", "path": path}),
         Outcome::WouldPush { nar_size } => json!({"event": "would_push", "path": path, "nar_size": nar_size}),
     }
 }
@@ -72,6 +75,7 @@ fn finished(summary: &Summary) -> Value {
         "upstream": summary.upstream,
         "ignored": summary.ignored,
         "failed": summary.failed,
+        "would_push": summary.would_push,
         "reused": summary.reused,
         "nar_size": summary.nar_size,
         "file_size": summary.file_size,

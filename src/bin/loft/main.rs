@@ -2,6 +2,8 @@
 //!
 //! Nothing is started before it is needed: `loft --version` makes no runtime and reads no file.
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod action;
 mod args;
 mod config;

@@ -39,8 +39,13 @@ pub fn push(invocation: &Invocation, request: &PushRequest) -> Result<Exit, Fail
 
     let network = Network::start()?;
     let ends = network.ends(&loaded, store, report)?;
+    let known_trouble = ends.ledger.trouble();
     network.catch_signals(interrupt);
     let result = network.run(push::run(&ends, &options, wanted));
+    // A disk that filled up meanwhile costs the next push its short cut.
+    if let Some(trouble) = ends.ledger.trouble().filter(|trouble| Some(trouble) != known_trouble.as_ref()) {
+        tell(&format!("warning: {trouble}\n"));
+    }
     network.stop();
     match result {
         Ok(summary) => Ok(exit(&summary)),
@@ -83,6 +88,15 @@ fn options(loaded: &Loaded, request: &PushRequest, interrupt: Interrupt) -> Resu
             "warning: no signing key is configured, so clients that require signatures (the default) \
              will not use these paths\n  hint: loft key generate NAME, then --signing-key FILE or signing_key_path\n",
         );
+    }
+    for (asked, setting) in [
+        (settings.push.nar_listings, "nar_listings"),
+        (settings.push.build_logs, "build_logs"),
+        (settings.push.debug_info, "debug_info"),
+    ] {
+        if asked {
+            tell(&format!("warning: {setting} has no effect in this version of loft yet\n"));
+        }
     }
     Ok(Options {
         policy: Policy { skip_signed_by: settings.push.skip_signed_by.clone(), exclude: settings.push.exclude.clone() },

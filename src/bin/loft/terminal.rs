@@ -31,8 +31,9 @@ struct State {
     /// Bytes told by `Progress`, for paths that fail half-way or grow.
     done: u64,
     ahead: u64,
-    settled: u64,
-    to_settle: u64,
+    landed: u64,
+    to_land: u64,
+    interrupted: u64,
     started: Instant,
     last_line: Instant,
 }
@@ -50,8 +51,9 @@ impl Terminal {
                 of_path: HashMap::new(),
                 done: 0,
                 ahead: 0,
-                settled: 0,
-                to_settle: 0,
+                landed: 0,
+                to_land: 0,
+                interrupted: 0,
                 started: now,
                 last_line: now,
             }),
@@ -69,7 +71,7 @@ impl Terminal {
 
     fn planned(&self, state: &mut State, counts: &Counts) {
         state.ahead = counts.upload_nar_size;
-        state.to_settle = counts.upload;
+        state.to_land = counts.upload;
         if !self.voice.quiet {
             self.line(&plan_line(counts));
         }
@@ -109,29 +111,37 @@ impl Terminal {
             let rate = rate(state.done, state.started.elapsed()).unwrap_or_default();
             self.line(&format!(
                 "  {} of {}, {} of {} read, {rate}",
-                state.settled,
-                paths(state.to_settle),
+                state.landed,
+                paths(state.to_land),
                 bytes(state.done),
                 bytes(state.ahead.max(state.done)),
             ));
         }
     }
 
-    fn settled(&self, state: &mut State, path: &StorePath, outcome: &Outcome) {
+    fn landed(&self, state: &mut State, path: &StorePath) {
+        Self::end_bar(state, path);
+        state.landed += 1;
+        if let Some(bar) = &state.total {
+            bar.set_message(format!("{} of {}", state.landed, paths(state.to_land)));
+        }
+    }
+
+    fn end_bar(state: &mut State, path: &StorePath) {
         if let Some(bar) = state.of_path.remove(path) {
             bar.finish_and_clear();
         }
+    }
+
+    fn settled(&self, state: &mut State, path: &StorePath, outcome: &Outcome) {
+        Self::end_bar(state, path);
         match outcome {
-            Outcome::Pushed { nar_size, file_size } => {
-                state.settled += 1;
-                if self.voice.debug {
-                    self.line(&format!("pushed {path} ({} → {})", bytes(*nar_size), bytes(*file_size)));
-                }
+            Outcome::Pushed { nar_size, file_size } if self.voice.debug => {
+                self.line(&format!("pushed {path} ({} → {})", bytes(*nar_size), bytes(*file_size)));
             }
-            Outcome::Failed { why, .. } => {
-                state.settled += 1;
-                self.line(&format!("failed: {path}: {why}"));
-            }
+            Outcome::Failed { why, .. } => self.line(&format!("failed: {path}: {why}")),
+            // One line at the end tells how many; the user knows why.
+            Outcome::Interrupted => state.interrupted += 1,
             Outcome::WouldPush { nar_size } if !self.voice.quiet => {
                 self.line(&format!("would push {path} ({})", bytes(*nar_size)));
             }
@@ -139,9 +149,6 @@ impl Terminal {
             Outcome::Upstream { key } if self.voice.debug => self.line(&format!("upstream {path}, signed by {key}")),
             Outcome::Present if self.voice.debug => self.line(&format!("present {path}")),
             _ => {}
-        }
-        if let Some(bar) = &state.total {
-            bar.set_message(format!("{} of {}", state.settled, paths(state.to_settle)));
         }
     }
 
@@ -151,6 +158,9 @@ impl Terminal {
         }
         if let Some(bar) = state.total.take() {
             bar.finish_and_clear();
+        }
+        if state.interrupted > 0 {
+            self.line(&format!("interrupted: {} did not land; push again to go on", paths(state.interrupted)));
         }
         if !self.dry_run {
             self.line(&summary_line(summary));
@@ -165,6 +175,7 @@ impl Report for Terminal {
             Event::Planned(counts) => self.planned(&mut state, counts),
             Event::Started { path, nar_size } => self.started(&mut state, path, nar_size),
             Event::Progress { path, nar_bytes } => self.progress(&mut state, path, nar_bytes),
+            Event::Landed { path } => self.landed(&mut state, path),
             Event::Settled { path, outcome } => self.settled(&mut state, path, outcome),
             Event::Retrying { what, error, attempt, delay } => {
                 // The first retry is everyday life on a network; a second one is worth a line.
@@ -226,9 +237,6 @@ fn summary_line(summary: &Summary) -> String {
         "; {} present, {} upstream, {} ignored, {} failed",
         summary.present, summary.upstream, summary.ignored, summary.failed
     ));
-    if summary.interrupted {
-        line.push_str("; interrupted");
-    }
     line
 }
 

@@ -6,15 +6,17 @@
 
 mod memory;
 mod parts;
+mod uploaded;
 
 pub use memory::Memory;
+pub use uploaded::Uploaded;
 
 use super::Interrupt;
 use super::error::PathError;
 use crate::bucket::{Body, Bucket, Headers, Key, Part, Upload};
 use crate::clock::Clock;
 use crate::nar::{self, Packed, Packing};
-use crate::nix::{Compression, NarInfo, NarUrl, PathInfo, Sha256};
+use crate::nix::{NarUrl, PathInfo};
 use crate::report::{Event, Report};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use parts::{Parts, Piece};
@@ -27,72 +29,6 @@ use ulid::Ulid;
 
 /// Full parts between encoder and network: one to be taken while the next is filled.
 const QUEUED_PARTS: usize = 1;
-
-/// A NAR that is in the bucket and hashes to what the store registered. Only this module makes one.
-#[derive(Debug)]
-pub struct Uploaded {
-    url: NarUrl,
-    compression: Compression,
-    file_hash: Sha256,
-    file_size: u64,
-    nar_hash: Sha256,
-    nar_size: NonZeroU64,
-    sent: u64,
-}
-
-impl Uploaded {
-    /// The same NAR for another path with the same NarHash; nothing more was sent for it.
-    pub fn share(&self) -> Self {
-        Self { url: self.url.clone(), sent: 0, ..*self }
-    }
-
-    /// A NAR that a visible narinfo points at, for a path with the same NarHash. The caller's lease
-    /// names that narinfo, so no prune removes the NAR before the new narinfo holds it.
-    pub(super) fn reused(visible: &NarInfo, info: &PathInfo) -> Option<Self> {
-        let same = visible.nar_hash == info.nar_hash && info.nar_size.is_none_or(|size| size == visible.nar_size);
-        if !same {
-            return None;
-        }
-        Some(Self {
-            url: visible.url.clone(),
-            compression: visible.compression,
-            file_hash: visible.file_hash?,
-            file_size: visible.file_size?,
-            nar_hash: visible.nar_hash,
-            nar_size: visible.nar_size,
-            sent: 0,
-        })
-    }
-
-    pub fn url(&self) -> &NarUrl {
-        &self.url
-    }
-
-    pub fn compression(&self) -> Compression {
-        self.compression
-    }
-
-    pub fn file_hash(&self) -> Sha256 {
-        self.file_hash
-    }
-
-    pub fn file_size(&self) -> u64 {
-        self.file_size
-    }
-
-    pub fn nar_hash(&self) -> Sha256 {
-        self.nar_hash
-    }
-
-    pub fn nar_size(&self) -> NonZeroU64 {
-        self.nar_size
-    }
-
-    /// Bytes that went to the bucket for this path.
-    pub fn sent(&self) -> u64 {
-        self.sent
-    }
-}
 
 /// What all uploads of a push share.
 pub struct Uploader {
@@ -109,14 +45,16 @@ pub struct Uploader {
 }
 
 impl Uploader {
-    /// Uploads the NAR of the files at `root`; `workers` are extra compression threads.
+    /// Uploads the NAR of the files at `root`. More than one thread compresses it where `workers` says
+    /// so, and each takes an encoder's place.
     pub async fn upload(&self, info: &PathInfo, root: PathBuf, workers: u32) -> Result<Uploaded, PathError> {
         let packing = Packing { workers, ..self.packing };
         let id = Ulid::from_datetime(self.clock.wall());
         let url = NarUrl::fresh(&info.nar_hash, id, packing.compression);
         let key = Key::nar(&url);
 
-        let slot = self.encoders.clone().acquire_owned().await.map_err(|_| PathError::Interrupted)?;
+        let slots = self.encoders.clone().acquire_many_owned(workers.max(1));
+        let slots = slots.await.map_err(|_| PathError::Interrupted)?;
         if self.interrupt.is_raised() {
             return Err(PathError::Interrupted);
         }
@@ -127,7 +65,7 @@ impl Uploader {
             let wish = interrupt.clone();
             let (runtime, report) = (Handle::current(), self.report.clone());
             tokio::task::spawn_blocking(move || {
-                let _slot = slot;
+                let _slots = slots;
                 let sink = Parts::new(info.nar_size.map(NonZeroU64::get), sender, memory, runtime, interrupt);
                 encode(&info, root, packing, sink, report.as_ref()).map_err(|error| match error {
                     // The sink refused because of the wish, not because of an error.
@@ -137,15 +75,7 @@ impl Uploader {
             })
         };
         let (packed, nar_size) = self.send(&key, encoder, pieces).await?;
-        Ok(Uploaded {
-            url,
-            compression: packing.compression,
-            file_hash: packed.file_hash,
-            file_size: packed.file_size,
-            nar_hash: packed.nar_hash,
-            nar_size,
-            sent: packed.file_size,
-        })
+        Ok(Uploaded::new(url, packing.compression, &packed, nar_size))
     }
 
     async fn send(
@@ -170,7 +100,7 @@ impl Uploader {
         if sent.is_err() {
             // The first error is the one to tell; what cannot be aborted is collected by prune.
             if let Err(error) = self.bucket.abort_upload(&upload).await {
-                let message = super::error::chain(&error);
+                let message = crate::remedy::chain(&error);
                 self.report.event(Event::Warning { message: &message });
             }
         }
