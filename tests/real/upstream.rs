@@ -18,7 +18,7 @@ fn skips_what_upstream_signed(corpus: &Corpus, upstream_names: &[String], place:
     let upstream_key = nix.generate_key("upstream.example-1");
     nix.sign(&store, &upstream_key, &from_upstream.iter().map(String::as_str).collect::<Vec<_>>());
     let upstream = Place::folder();
-    nix.copy_to(&store, &upstream.substituter(), &names);
+    nix.copy_to(&store, &format!("{}?compression=none", upstream.substituter()), &names);
 
     let (loft, key) = (Loft::new(), nix.generate_key("ours-1"));
     loft.configure("skip_signed_by_keys = [\"upstream.example-1\", \"not-met-1\"]");

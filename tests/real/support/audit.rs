@@ -58,26 +58,38 @@ impl Cache<'_> {
     }
 
     pub fn get(&self, key: &str) -> Option<Vec<u8>> {
+        self.get_all(&[key]).pop().flatten()
+    }
+
+    fn get_all(&self, keys: &[&str]) -> Vec<Option<Vec<u8>>> {
         match self {
-            Self::Bucket(bucket) => bucket.get(key),
-            Self::Below(bucket, prefix) => bucket.get(&format!("{prefix}{key}")),
-            Self::Folder(root) => match std::fs::read(root.join(key)) {
-                Ok(bytes) => Some(bytes),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-                Err(error) => panic!("cannot read {key}: {error}"),
-            },
+            Self::Bucket(bucket) => bucket.get_all(keys),
+            Self::Below(bucket, prefix) => {
+                let keys: Vec<String> = keys.iter().map(|key| format!("{prefix}{key}")).collect();
+                bucket.get_all(&keys.iter().map(String::as_str).collect::<Vec<_>>())
+            }
+            Self::Folder(root) => keys
+                .iter()
+                .map(|key| match std::fs::read(root.join(key)) {
+                    Ok(bytes) => Some(bytes),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+                    Err(error) => panic!("cannot read {key}: {error}"),
+                })
+                .collect(),
         }
     }
 
     /// Every narinfo of the cache.
     pub fn narinfos(&self) -> Visible {
         let mut visible = Visible::new();
-        for key in self.keys().iter().filter(|key| key.ends_with(".narinfo")) {
-            let bytes = self.get(key).unwrap_or_else(|| panic!("{key} was listed and is gone"));
+        let keys = self.keys();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).filter(|key| key.ends_with(".narinfo")).collect();
+        for (key, bytes) in keys.iter().zip(self.get_all(&keys)) {
+            let bytes = bytes.unwrap_or_else(|| panic!("{key} was listed and is gone"));
             let narinfo = Narinfo::parse(&String::from_utf8(bytes).expect("a narinfo is text"));
             let path = narinfo.fields["StorePath"].clone();
             let hash = &path.trim_start_matches("/nix/store/")[..32];
-            assert_eq!(key, &format!("{hash}.narinfo"), "a narinfo under another path's key");
+            assert_eq!(*key, format!("{hash}.narinfo"), "a narinfo under another path's key");
             visible.insert(path, narinfo);
         }
         visible
