@@ -98,7 +98,9 @@ fn pass(
     let passed = demanded.as_ref().is_none_or(|(name, value)| headers.iter().any(|(n, v)| n == name && v == value));
     let mut parts = request.split(' ').map(str::to_owned);
     let authorization = headers.iter().find(|(name, _)| name == "authorization").map_or("", |(_, value)| *value);
-    let signed = authorization.split("SignedHeaders=").nth(1).and_then(|rest| rest.split(',').next()).unwrap_or("");
+    // In a header, or in the URL of a request with a deadline, where `;` is encoded.
+    let signed = [authorization, request.as_str()].into_iter().find_map(|text| text.split("SignedHeaders=").nth(1));
+    let signed = signed.and_then(|rest| rest.split([',', '&', ' ']).next()).unwrap_or("").replace("%3B", ";");
     seen.lock().expect("not poisoned").push(Seen {
         method: parts.next().unwrap_or_default(),
         target: parts.next().unwrap_or_default(),
