@@ -112,15 +112,23 @@ struct Package {
 /// Downloads the packages with all that they depend on, as for a machine that has none.
 fn download(into: &Path) -> BTreeMap<String, Package> {
     let state = tempfile::tempdir().expect("temporary folder");
-    let status = state.path().join("status");
-    File::create(&status).expect("status file");
-    std::fs::create_dir_all(into.join("partial")).expect("folder for downloads");
-    let option = |name: &str, path: &Path| format!("{name}={}", path.display());
-    let mut fetch = Command::new("apt-get");
-    fetch.args(["install", "--yes", "--download-only", "--quiet"]).args(PACKAGES);
-    fetch.args(["-o", &option("Dir::State::status", &status), "-o", &option("Dir::Cache::archives", into)]);
-    fetch.args(["-o", "APT::Install-Recommends=false", "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User="]);
-    stdout_of(fetch.args(["-o", "Acquire::Retries=3"]));
+    // An apt of our own: nothing is installed for it, its lists are new, and it needs no root.
+    let apt = |arguments: &[&str]| {
+        let mut apt = Command::new("apt-get");
+        apt.args(arguments);
+        for (name, below) in [("Dir::State", "state"), ("Dir::State::status", "status"), ("Dir::Cache", "cache")] {
+            apt.args(["-o", &format!("{name}={}", state.path().join(below).display())]);
+        }
+        apt.args(["-o", &format!("Dir::Cache::archives={}", into.display())]);
+        apt.args(["-o", "APT::Install-Recommends=false", "-o", "APT::Sandbox::User=", "-o", "Debug::NoLocking=1"]);
+        stdout_of(apt.args(["-o", "Acquire::Languages=none", "-o", "Acquire::Retries=3"]));
+    };
+    File::create(state.path().join("status")).expect("status file");
+    for folder in [state.path().join("state/lists/partial"), state.path().join("cache"), into.join("partial")] {
+        std::fs::create_dir_all(folder).expect("folder for apt");
+    }
+    apt(&["update"]);
+    apt(&[&["install", "--yes", "--download-only"], PACKAGES].concat());
 
     let mut packages = BTreeMap::new();
     let mut wishes = BTreeMap::new();
