@@ -217,6 +217,7 @@ fn plan_line(counts: &Counts) -> String {
 /// considered = pushed + present + upstream + ignored + failed
 fn summary_line(summary: &Summary) -> String {
     let mut line = match summary.pushed {
+        0 if summary.failed == 0 => "Nothing to push: all is settled".to_owned(),
         0 => "Nothing was pushed".to_owned(),
         pushed => format!(
             "Pushed {} ({} → {}{})",
