@@ -1,8 +1,8 @@
 //! What work tells those who watch it: a terminal, a log, a JSON stream or a test.
 //!
 //! The library never prints. Every path that was considered ends in exactly one [`Outcome`], so
-//! that a summary adds up: considered = pushed + present + upstream + ignored + failed (+ what a dry run
-//! would push).
+//! that a summary adds up: considered = pushed + present + upstream + ignored + failed + interrupted
+//! (+ what a dry run would push).
 
 use crate::nix::{KeyName, StorePath};
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub enum Outcome {
     /// It did not land; the text names the step and the cause. `blocked_by` is the reference that
     /// failed first where this path itself was not at fault.
     Failed { why: String, blocked_by: Option<StorePath> },
-    /// The user stopped the push before it landed; counts as failed.
+    /// The user stopped the push before it landed.
     Interrupted,
     /// A dry run would push it.
     WouldPush { nar_size: u64 },
@@ -90,8 +90,8 @@ pub struct Summary {
     pub file_size: u64,
     pub requests: u64,
     pub duration: Duration,
-    /// Something did not land because the user stopped the push; it is among the failed.
-    pub interrupted: bool,
+    /// Did not land because the user stopped the push.
+    pub interrupted: u64,
 }
 
 /// Tells nobody.

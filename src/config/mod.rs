@@ -82,8 +82,8 @@ impl Loaded {
             let looked = self.looked_at.join(", ");
             Problem::new(Origin::Default, format!("No bucket is named: {looked}"))
                 .help(
-                    "name one with --to 's3://BUCKET?endpoint=http://HOST:PORT&region=REGION', in LOFT_CACHE, or as \
-                     bucket in [s3] of loft.toml",
+                    "name one as bucket in [s3] of loft.toml, in LOFT_CACHE='s3://BUCKET?endpoint=http://HOST:PORT&region=REGION', or with \
+                     `loft push --to URL`",
                 )
                 .into()
         })

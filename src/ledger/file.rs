@@ -131,8 +131,7 @@ fn settle(file: &Path, found: Result<Found, OpenError>) -> Opened {
 
 fn unusable(file: &Path, reason: &str) -> Opened {
     let trouble = format!(
-        "The ledger {} cannot be used, since {reason}, so that this run asks the bucket instead; set local_cache_path \
-         to another file",
+        "The ledger {} cannot be used ({reason}), so that loft remembers nothing; set local_cache_path to another file",
         file.display()
     );
     Opened { file: file.to_owned(), connection: None, trouble: Some(trouble) }

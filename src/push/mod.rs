@@ -190,7 +190,7 @@ impl Job {
         visible.extend(&landed);
         let kept = recorded::roots(&plan, &roots, &visible);
         recorded::write(ends, options, lease, &plan, &summary, kept).await?;
-        if summary.failed == 0 {
+        if summary.failed + summary.interrupted == 0 {
             ends.ledger.remember_push(identity, &trust::digest(&roots), ends.clock.wall());
         }
         Ok(summary)

@@ -29,7 +29,7 @@ const MIN_REQUESTS: usize = 48;
 pub struct Fates {
     pub published: Vec<(usize, Published)>,
     pub failed: u64,
-    /// Of the failed: how many because the user stopped the push.
+    /// Not landed because the user stopped the push.
     pub interrupted: u64,
 }
 
@@ -234,8 +234,10 @@ impl<'a> Run<'a> {
 
     fn settle_failed(&mut self, path: usize, outcome: &Outcome) {
         self.report.event(Event::Settled { path: &self.infos[path].path, outcome });
-        self.fates.failed += 1;
-        self.fates.interrupted += u64::from(*outcome == Outcome::Interrupted);
+        match outcome {
+            Outcome::Interrupted => self.fates.interrupted += 1,
+            _ => self.fates.failed += 1,
+        }
     }
 }
 

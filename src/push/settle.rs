@@ -60,7 +60,7 @@ pub async fn published(
     summary: &mut Summary,
 ) -> Result<Vec<PathHash>, PushError> {
     summary.failed += fates.failed;
-    summary.interrupted = fates.interrupted > 0;
+    summary.interrupted = fates.interrupted;
     let written: HashSet<PathHash> = fates.published.iter().map(|(_, published)| published.hash()).collect();
     if written.is_empty() {
         return Ok(Vec::new());

@@ -421,7 +421,7 @@ async fn an_interruption_settles_what_is_under_way() {
         });
         match world.push(&[&paths[3]]).await {
             // A wish that came when all had landed stops nothing.
-            Ok(summary) => assert_eq!(summary.interrupted, world.visible() != set(&paths), "interrupted at {k}"),
+            Ok(summary) => assert_eq!(summary.interrupted > 0, world.visible() != set(&paths), "interrupted at {k}"),
             Err(error) => assert!(matches!(error, PushError::Interrupted)),
         }
         assert_eq!(world.keys("loft/v1/lease/"), Vec::<String>::new(), "interrupted at {k}");
@@ -766,7 +766,7 @@ async fn an_interruption_aborts_the_parts_under_way() {
         None
     });
     let summary = world.push(&[&big]).await.unwrap();
-    assert!(summary.interrupted);
+    assert_eq!((summary.interrupted, summary.failed), (1, 0));
     assert_eq!(world.outcome(&big), Outcome::Interrupted);
     assert_eq!(world.bucket.list_uploads(&Prefix::all()).await.unwrap(), []);
 }

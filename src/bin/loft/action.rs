@@ -91,6 +91,12 @@ impl Invocation {
             Some(Verb::Key(Key::Show { file })) => Action::ShowKey { file },
             Some(Verb::Config(Config::Show { json })) => Action::ShowConfig { json },
             Some(Verb::Config(Config::Check)) => Action::CheckConfig,
+            None if bare.dry_run && bare.action.changes_only_the_ledger() => {
+                return Err(Arguments::command().error(
+                    ErrorKind::ArgumentConflict,
+                    "--dry-run goes with pushing and pruning; the ledger may be emptied or filled at any time",
+                ));
+            }
             None => bare_action(bare.action, bare.dry_run),
         };
         Ok(Self { action, config: typed.global.config, flags, voice })

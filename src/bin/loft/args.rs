@@ -25,7 +25,7 @@ Examples:
   loft push --to 's3://nix-cache?endpoint=http://localhost:3900&region=garage' ./result
   loft config show                         which settings are in effect, and where each came from
 
-Exit status: 0 all landed, 1 stopped, 2 finished but some paths did not land, 3 damage found, 130 interrupted";
+Exit status: 0 all landed, 1 stopped, 2 finished but some paths did not land, 130 interrupted";
 
 #[derive(Debug, Args)]
 pub struct Global {
@@ -59,7 +59,7 @@ pub struct BareAction {
     /// Empty the ledger (the local memory of what the bucket has) and exit
     #[arg(long)]
     pub clear_cache: bool,
-    /// Forget that the first scan of the store was done and exit
+    /// Forget that the first scan of the store was done and exit (not in this version yet)
     #[arg(long)]
     pub reset_initial_scan: bool,
     /// Check the whole store against the bucket without the ledger, push what is missing, exit
@@ -71,9 +71,16 @@ pub struct BareAction {
     /// Push this path with its closure and exit (repeatable)
     #[arg(long, value_name = "PATH")]
     pub upload_path: Vec<PathBuf>,
-    /// Prune the bucket once and exit
+    /// Prune the bucket once and exit (not in this version yet)
     #[arg(long)]
     pub prune: bool,
+}
+
+impl BareAction {
+    /// Whether nothing but loft's local memory is touched.
+    pub fn changes_only_the_ledger(&self) -> bool {
+        self.clear_cache || self.populate_cache || self.reset_initial_scan
+    }
 }
 
 #[derive(Debug, Args)]

@@ -2,18 +2,32 @@
 //!
 //! Every object has `event`; paths are base names, sizes bytes, durations seconds.
 
+use crate::failure::Failure;
 use crate::output::print;
 use loft::report::{Counts, Event, Outcome, Report, Summary};
 use serde_json::{Value, json};
+use std::sync::{Mutex, PoisonError};
 
 /// Writes events as they come.
-pub struct JsonLines;
+#[derive(Default)]
+pub struct JsonLines {
+    /// The first line that could not be written.
+    failure: Mutex<Option<Failure>>,
+}
+
+impl JsonLines {
+    /// Why some event is missing, if so. The push goes on meanwhile: half a push helps nobody.
+    pub fn failure(&self) -> Option<Failure> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
 
 impl Report for JsonLines {
     fn event(&self, event: Event<'_>) {
-        if let Some(object) = object(event) {
-            // A reader that has gone away must not fail the push; the exit status still tells.
-            let _ = print(&format!("{object}\n"));
+        if let Some(object) = object(event)
+            && let Err(failure) = print(&format!("{object}\n"))
+        {
+            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
         }
     }
 }

@@ -40,6 +40,7 @@ fn run() -> Exit {
             return exit;
         }
     };
+    output::choose_colours(invocation.voice.color);
     match act(&invocation) {
         Ok(exit) => exit,
         Err(failure) => {

@@ -24,8 +24,9 @@ pub fn push(invocation: &Invocation, request: &PushRequest) -> Result<Exit, Fail
     let loaded = config::read(invocation)?;
     // Before anything is read: without a bucket nothing else matters.
     loaded.bucket()?;
+    let json = Arc::new(JsonLines::default());
     let report: Arc<dyn Report> = match request.json {
-        true => Arc::new(JsonLines),
+        true => json.clone(),
         false => Arc::new(Terminal::new(invocation.voice, request.dry_run)),
     };
     let interrupt = Interrupt::default();
@@ -47,6 +48,9 @@ pub fn push(invocation: &Invocation, request: &PushRequest) -> Result<Exit, Fail
         tell(&format!("warning: {trouble}\n"));
     }
     network.stop();
+    if let Some(failure) = json.failure() {
+        return Err(failure);
+    }
     match result {
         Ok(summary) => Ok(exit(&summary)),
         Err(PushError::Interrupted) => Ok(Exit::Interrupted),
@@ -61,6 +65,9 @@ pub fn fill_ledger(invocation: &Invocation) -> Result<Exit, Failure> {
     let network = Network::start()?;
     let ends = network.ends(&loaded, store, Arc::new(Terminal::new(invocation.voice, false)))?;
     let known = network.run(push::populate(&ends, upstreams(&loaded)))?;
+    if let Some(trouble) = ends.ledger.trouble() {
+        return Err(Failure::new(trouble));
+    }
     tell(&format!("The ledger knows {} of {}.\n", paths(known), ends.bucket.describe()));
     Ok(Exit::Done)
 }
@@ -73,7 +80,7 @@ fn upstreams(loaded: &Loaded) -> Vec<String> {
 
 fn exit(summary: &Summary) -> Exit {
     match summary {
-        Summary { interrupted: true, .. } => Exit::Interrupted,
+        Summary { interrupted: 1.., .. } => Exit::Interrupted,
         Summary { failed: 1.., .. } => Exit::Unfinished,
         _ => Exit::Done,
     }
@@ -86,7 +93,8 @@ fn options(loaded: &Loaded, request: &PushRequest, interrupt: Interrupt) -> Resu
     if signing.keys.is_empty() && !request.dry_run {
         tell(
             "warning: no signing key is configured, so clients that require signatures (the default) \
-             will not use these paths\n  hint: loft key generate NAME, then --signing-key FILE or signing_key_path\n",
+             will not use these paths, and what is in the cache already is not signed later\n  \
+             hint: loft key generate NAME, then --signing-key FILE or signing_key_path\n",
         );
     }
     for (asked, setting) in [

@@ -33,7 +33,6 @@ struct State {
     ahead: u64,
     landed: u64,
     to_land: u64,
-    interrupted: u64,
     started: Instant,
     last_line: Instant,
 }
@@ -53,7 +52,6 @@ impl Terminal {
                 ahead: 0,
                 landed: 0,
                 to_land: 0,
-                interrupted: 0,
                 started: now,
                 last_line: now,
             }),
@@ -72,7 +70,8 @@ impl Terminal {
     fn planned(&self, state: &mut State, counts: &Counts) {
         state.ahead = counts.upload_nar_size;
         state.to_land = counts.upload;
-        if !self.voice.quiet {
+        // Of a dry run, the plan is the result.
+        if !self.voice.quiet || self.dry_run {
             self.line(&plan_line(counts));
         }
         if let (Some(bars), true) = (&self.bars, counts.upload > 0 && !self.dry_run) {
@@ -140,8 +139,8 @@ impl Terminal {
                 self.line(&format!("pushed {path} ({} → {})", bytes(*nar_size), bytes(*file_size)));
             }
             Outcome::Failed { why, .. } => self.line(&format!("failed: {path}: {why}")),
-            // One line at the end tells how many; the user knows why.
-            Outcome::Interrupted => state.interrupted += 1,
+            // The summary tells how many; the user knows why.
+            Outcome::Interrupted if self.voice.debug => self.line(&format!("interrupted: {path}")),
             Outcome::WouldPush { nar_size } if !self.voice.quiet => {
                 self.line(&format!("would push {path} ({})", bytes(*nar_size)));
             }
@@ -158,9 +157,6 @@ impl Terminal {
         }
         if let Some(bar) = state.total.take() {
             bar.finish_and_clear();
-        }
-        if state.interrupted > 0 {
-            self.line(&format!("interrupted: {} did not land; push again to go on", paths(state.interrupted)));
         }
         if !self.dry_run {
             self.line(&summary_line(summary));
@@ -217,7 +213,7 @@ fn plan_line(counts: &Counts) -> String {
 /// considered = pushed + present + upstream + ignored + failed
 fn summary_line(summary: &Summary) -> String {
     let mut line = match summary.pushed {
-        0 if summary.failed == 0 => "Nothing to push: all is settled".to_owned(),
+        0 if summary.failed + summary.interrupted == 0 => "Nothing to push: all is settled".to_owned(),
         0 => "Nothing was pushed".to_owned(),
         pushed => format!(
             "Pushed {} ({} → {}{})",
@@ -238,6 +234,9 @@ fn summary_line(summary: &Summary) -> String {
         "; {} present, {} upstream, {} ignored, {} failed",
         summary.present, summary.upstream, summary.ignored, summary.failed
     ));
+    if summary.interrupted > 0 {
+        line.push_str(&format!(", {} interrupted; push again to go on", summary.interrupted));
+    }
     line
 }
 

@@ -82,9 +82,22 @@ impl Root {
             Err(Cause::NoUpload) => return Ok(()),
             Err(cause) => return Err(cause),
         };
-        match std::fs::remove_dir_all(directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Cause::Io(error)),
-            _ => Ok(()),
+        // A part may still be on its way to disk: under another name nothing new finds the directory,
+        // and what was being written meanwhile goes with a second try.
+        let doomed = directory.with_extension("aborted");
+        let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        match std::fs::rename(&directory, &doomed) {
+            Err(error) if gone(&error) => return Ok(()),
+            Err(error) => return Err(Cause::Io(error)),
+            Ok(()) => {}
+        }
+        let mut tries = 0;
+        loop {
+            match std::fs::remove_dir_all(&doomed) {
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries < 10 => tries += 1,
+                Err(error) if !gone(&error) => return Err(Cause::Io(error)),
+                _ => return Ok(()),
+            }
         }
     }
 

@@ -92,7 +92,9 @@ impl Answer {
             (501, _) | (_, "NotImplemented") => Cause::NotImplemented(refusal),
             (505 | 507, _) => Cause::Refused(refusal),
             (408 | 429 | 500..=599, _) => Cause::Unavailable(refusal),
-            (401 | 403, _) => Cause::Denied { hint: hint(code, body.is_some() || self.body.is_empty()), refusal },
+            (401 | 403, _) => {
+                Cause::Denied { hint: hint(code, &refusal.message, body.is_some() || self.body.is_empty()), refusal }
+            }
             (407, _) => Cause::Setting("The HTTP proxy wants a user name and a password".to_owned()),
             (200..=299, "") => Cause::Garbled(self.excerpt()),
             // Every S3 server says which of bucket, key and upload is missing; only a HEAD cannot.
@@ -120,14 +122,23 @@ impl Answer {
     }
 }
 
-fn hint(code: &str, is_s3: bool) -> &'static str {
+/// Fits every refusal of access that says no more.
+pub(super) const ANY_DENIAL: &str = "check the access key, its secret, and what it may do with the bucket";
+
+fn hint(code: &str, message: &str, is_s3: bool) -> &'static str {
+    // Garage says AccessDenied to everything, and tells the reason in its text alone.
+    let code = match code {
+        "AccessDenied" if message.contains("Invalid signature") => "SignatureDoesNotMatch",
+        "AccessDenied" if message.contains("No such key") => "InvalidAccessKeyId",
+        code => code,
+    };
     match code {
         "InvalidAccessKeyId" => "the server does not know this access key id",
         "SignatureDoesNotMatch" => "the secret key is wrong, or something on the way changes requests",
         "RequestTimeTooSkewed" => "this machine's clock is wrong; set it",
         "ExpiredToken" | "TokenRefreshRequired" | "InvalidToken" => "the session token has expired; get a new one",
         _ if !is_s3 => "no S3 server wrote this answer; a proxy in front may want extra headers",
-        _ => "check the access key, its secret, and what it may do with the bucket",
+        _ => ANY_DENIAL,
     }
 }
 

@@ -177,7 +177,10 @@ impl S3 {
         let probed = self.absent_is_denied.get_or_try_init(|| async {
             match self.probe().await {
                 Ok(()) => Ok(None),
-                Err(Cause::Denied { refusal, .. }) if refusal.code == "AccessDenied" => {
+                // Where the server does not say that the credentials themselves are wrong.
+                Err(Cause::Denied { refusal, hint })
+                    if refusal.code == "AccessDenied" && hint == answer::ANY_DENIAL =>
+                {
                     let no_list = "these credentials are refused for absent objects too, so what exists cannot be \
                                    told; check them, and grant s3:ListBucket on the bucket";
                     Ok(Some((refusal, no_list)))

@@ -124,7 +124,11 @@ impl World {
         self.check();
         if let Ok(summary) = &result {
             let sum = summary.pushed + summary.present + summary.upstream + summary.ignored + summary.failed;
-            assert_eq!(sum + summary.would_push, summary.considered, "the summary must add up: {summary:?}");
+            assert_eq!(
+                sum + summary.would_push + summary.interrupted,
+                summary.considered,
+                "the summary must add up: {summary:?}"
+            );
             assert_eq!(self.watcher.outcomes.lock().unwrap().len() as u64, summary.considered);
         }
         result
