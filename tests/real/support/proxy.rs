@@ -71,6 +71,14 @@ impl Drop for Proxy {
     }
 }
 
+/// SigV4 names them in a header, or in the query of a URL that was signed for a while.
+fn signed_headers(authorization: &str, target: &str) -> Vec<String> {
+    let in_header = authorization.split("SignedHeaders=").nth(1).and_then(|rest| rest.split(',').next());
+    let in_query = target.split("X-Amz-SignedHeaders=").nth(1).and_then(|rest| rest.split('&').next());
+    let names = in_header.or(in_query).unwrap_or_default().replace("%3B", ";").replace("%3b", ";");
+    names.trim().split(';').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
 fn pass(
     client: TcpStream,
     upstream: &str,
@@ -97,14 +105,12 @@ fn pass(
         .collect();
     let passed = demanded.as_ref().is_none_or(|(name, value)| headers.iter().any(|(n, v)| n == name && v == value));
     let mut parts = request.split(' ').map(str::to_owned);
+    let (method, target) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let authorization = headers.iter().find(|(name, _)| name == "authorization").map_or("", |(_, value)| *value);
-    // In a header, or in the URL of a request with a deadline, where `;` is encoded.
-    let signed = [authorization, request.as_str()].into_iter().find_map(|text| text.split("SignedHeaders=").nth(1));
-    let signed = signed.and_then(|rest| rest.split([',', '&', ' ']).next()).unwrap_or("").replace("%3B", ";");
     seen.lock().expect("not poisoned").push(Seen {
-        method: parts.next().unwrap_or_default(),
-        target: parts.next().unwrap_or_default(),
-        signed_headers: signed.trim().split(';').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+        signed_headers: signed_headers(authorization, &target),
+        method,
+        target,
         passed,
     });
     let mut client = client;
