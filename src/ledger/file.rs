@@ -171,8 +171,10 @@ fn open_once(file: &Path) -> Result<Found, OpenError> {
     Ok(Found::Ours(connection))
 }
 
-/// Looks before anything is written; `None` for an empty file or one of ours.
+/// Looks before anything is written; `None` for an empty file or one of ours. All looks are one
+/// transaction: between two of them another process may make the file ours, which is not foreign.
 fn stranger(connection: &Connection) -> rusqlite::Result<Option<Found>> {
+    let connection = &connection.unchecked_transaction()?;
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let (application, version) = (pragma("application_id")?, pragma("user_version")?);
     if application != APPLICATION_ID {
