@@ -15,10 +15,13 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// "loft" in ASCII: tells our files from other SQLite databases.
 const APPLICATION_ID: i32 = 0x6c6f_6674;
-const SCHEMA_VERSION: i32 = 1;
+const SCHEMA_VERSION: i32 = STEPS.len() as i32;
 
-/// Times are seconds since 1970. A checksum covers the bucket's identity and the rest of its row.
-const SCHEMA: &str = "
+/// What makes each version of the schema from the one before. Times are seconds since 1970. A checksum
+/// covers the bucket's identity and the rest of its row.
+const STEPS: [&str; 2] = [MEMORY, WATCHING];
+
+const MEMORY: &str = "
     CREATE TABLE bucket (
         id INTEGER PRIMARY KEY,
         url TEXT NOT NULL,
@@ -39,6 +42,40 @@ const SCHEMA: &str = "
         time INTEGER NOT NULL,
         checksum INTEGER NOT NULL,
         PRIMARY KEY (bucket, roots)
+    ) WITHOUT ROWID;";
+
+/// What the watcher must not forget. `scan` is 1 for what a scan of the whole store has put there.
+const WATCHING: &str = "
+    ALTER TABLE bucket ADD COLUMN scan_begun INTEGER;
+    ALTER TABLE bucket ADD COLUMN scan_done INTEGER;
+    CREATE TABLE queue (
+        path TEXT PRIMARY KEY,
+        since INTEGER NOT NULL,
+        scan INTEGER NOT NULL,
+        due INTEGER NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        error TEXT
+    );
+    CREATE INDEX queue_order ON queue (scan, due);
+    CREATE TABLE place (
+        store TEXT PRIMARY KEY,
+        database TEXT NOT NULL,
+        id INTEGER NOT NULL,
+        path TEXT
+    ) WITHOUT ROWID;
+    CREATE TABLE inventory (
+        store TEXT NOT NULL,
+        path TEXT NOT NULL,
+        PRIMARY KEY (store, path)
+    ) WITHOUT ROWID;
+    CREATE TABLE outage (
+        what TEXT PRIMARY KEY,
+        since INTEGER NOT NULL,
+        error TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE total (
+        name TEXT PRIMARY KEY,
+        value INTEGER NOT NULL
     ) WITHOUT ROWID;";
 
 pub struct Opened {
@@ -76,19 +113,25 @@ pub fn in_memory() -> rusqlite::Result<Connection> {
 
 /// A transaction that takes the write lock at once: one that starts reading and then wants to write fails
 /// at once when another process wrote in between, whatever the time-out.
-pub fn write(
+pub fn write<T>(
     connection: &mut Connection,
-    change: impl FnOnce(&Connection) -> rusqlite::Result<()>,
-) -> rusqlite::Result<()> {
+    change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    change(&transaction)?;
-    transaction.commit()
+    let answer = change(&transaction)?;
+    transaction.commit()?;
+    Ok(answer)
+}
+
+/// Where a damaged ledger is put.
+pub fn aside(file: &Path) -> PathBuf {
+    with_suffix(file, ".corrupt")
 }
 
 /// Renames the file to `<file>.corrupt`. Its journal goes first: beside a new file it would be taken for that one's.
 /// Returns the sentence that tells users; `then` completes it.
 pub fn move_aside(file: &Path, then: &str) -> String {
-    let aside = with_suffix(file, ".corrupt");
+    let aside = aside(file);
     for journal in ["-wal", "-shm", "-journal"] {
         let _ = fs::remove_file(with_suffix(file, journal));
     }
@@ -184,15 +227,19 @@ fn stranger(connection: &Connection) -> rusqlite::Result<Option<Found>> {
     Ok((version > SCHEMA_VERSION).then_some(Found::Newer(version)))
 }
 
-/// Makes the tables in an empty file; looks again under the lock, since another process may just have.
+/// Brings an empty file, or one of an older loft, to today's tables; looks again under the lock, since another
+/// process may just have.
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     let version = |c: &Connection| c.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0));
     if version(connection)? == SCHEMA_VERSION {
         return Ok(());
     }
     write(connection, |transaction| {
-        if version(transaction)? != SCHEMA_VERSION {
-            transaction.execute_batch(SCHEMA)?;
+        let found = version(transaction)?;
+        if found < SCHEMA_VERSION {
+            for step in STEPS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+                transaction.execute_batch(step)?;
+            }
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         }

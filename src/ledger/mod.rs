@@ -4,10 +4,18 @@
 //! no call but `clear` fails, and none ever says "present" because something went wrong. Rows carry a
 //! checksum, so that a flipped bit cannot make a row fresh again or move it to another bucket.
 //! Several processes may use one file at once (a service, a post-build hook, a push).
+//!
+//! The same file keeps what a watcher must not forget: its [`Queue`] and its [`Watch`] state. Those calls do
+//! fail, since "nothing is queued" must never be said because a disk is full.
 
 mod file;
+mod queue;
 mod rows;
 mod trouble;
+mod watch;
+
+pub use queue::{MAX_DELAY, Queue, QueueCounts, Queued};
+pub use watch::{Outage, Scan, Settlement, Totals, Watch};
 
 pub use trouble::{LedgerCause, LedgerError};
 
@@ -117,17 +125,34 @@ impl Ledger {
         self.lock().read(|connection| rows::last_push(connection, bucket, roots)).flatten()
     }
 
-    /// Empties the file; this one can fail, since the user asked for it.
+    /// The file in use.
+    pub fn file(&self) -> PathBuf {
+        self.lock().file.clone()
+    }
+
+    /// Whether a damaged ledger was once put aside here: what it knew of the store is lost.
+    pub fn has_lost_one(&self) -> bool {
+        file::aside(&self.lock().file).exists()
+    }
+
+    /// What waits to be pushed.
+    pub fn queue(&self) -> Queue<'_> {
+        Queue::new(self)
+    }
+
+    /// How far the watcher has come, and how it fares.
+    pub fn watch(&self) -> Watch<'_> {
+        Watch::new(self)
+    }
+
+    /// Forgets what the bucket has; the queue and the watcher's place stay, since nothing else knows them. This one
+    /// can fail, since the user asked for it.
     pub fn clear(&self) -> Result<(), LedgerError> {
-        let mut state = self.lock();
-        let file = state.file.display().to_string();
-        let failed = |cause| LedgerError { doing: "empty", file: file.clone(), cause };
-        let Some(connection) = state.connection.as_mut() else {
-            return Err(failed(LedgerCause::Unusable(state.trouble.clone().unwrap_or_default())));
-        };
-        file::write(connection, rows::clear).map_err(|error| failed(LedgerCause::Database(error)))?;
+        self.lock().must("empty", |connection| file::write(connection, rows::clear))?;
         // Gives the space back; that others are reading is no failure.
-        let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); VACUUM;");
+        if let Some(connection) = &self.lock().connection {
+            let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); VACUUM;");
+        }
         Ok(())
     }
 
@@ -160,6 +185,24 @@ impl State {
         if let Some(Err(error)) = self.connection.as_mut().map(|connection| file::write(connection, change)) {
             self.note(&error);
         }
+    }
+
+    /// Does what may not fail in silence.
+    fn must<T>(
+        &mut self,
+        doing: &'static str,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, LedgerError> {
+        let result = match self.connection.as_mut() {
+            Some(connection) => work(connection).map_err(LedgerCause::Database),
+            None => Err(LedgerCause::Unusable(self.trouble.clone().unwrap_or_default())),
+        };
+        if let Err(LedgerCause::Database(error)) = &result
+            && trouble::Kind::of(error) == trouble::Kind::Damaged
+        {
+            self.note(error);
+        }
+        result.map_err(|cause| LedgerError { doing, file: self.file.display().to_string(), cause })
     }
 
     /// Keeps the first trouble, which tends to be the cause of the others.

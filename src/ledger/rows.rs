@@ -114,7 +114,8 @@ pub fn last_push(connection: &Connection, bucket: &BucketIdentity, roots: &Sha25
 }
 
 pub fn clear(connection: &Connection) -> Result<()> {
-    connection.execute_batch("DELETE FROM path; DELETE FROM push; DELETE FROM bucket;")
+    // The rows of `bucket` also say whether the first scan was done.
+    connection.execute_batch("DELETE FROM path; DELETE FROM push; UPDATE bucket SET size = NULL;")
 }
 
 pub fn count(connection: &Connection) -> Result<u64> {
@@ -123,14 +124,14 @@ pub fn count(connection: &Connection) -> Result<u64> {
         .map(|rows| u64::try_from(rows).unwrap_or_default())
 }
 
-fn find_bucket(connection: &Connection, bucket: &BucketIdentity) -> Result<Option<i64>> {
+pub fn find_bucket(connection: &Connection, bucket: &BucketIdentity) -> Result<Option<i64>> {
     connection
         .prepare_cached("SELECT id FROM bucket WHERE url = ?1 AND generation = ?2")?
         .query_row(params![bucket.url, bucket.generation], |row| row.get(0))
         .optional()
 }
 
-fn find_or_make_bucket(connection: &Connection, bucket: &BucketIdentity) -> Result<i64> {
+pub fn find_or_make_bucket(connection: &Connection, bucket: &BucketIdentity) -> Result<i64> {
     if let Some(id) = find_bucket(connection, bucket)? {
         return Ok(id);
     }
@@ -164,14 +165,14 @@ impl Checksum {
 }
 
 /// Seconds since 1970, rounded down; times that 64 bits cannot hold are as far away as they can.
-fn seconds(time: SystemTime) -> i64 {
+pub fn seconds(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
         Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |seconds| -seconds - 1),
     }
 }
 
-fn system_time(seconds: i64) -> Option<SystemTime> {
+pub fn system_time(seconds: i64) -> Option<SystemTime> {
     let distance = Duration::from_secs(seconds.unsigned_abs());
     if seconds < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) }
 }

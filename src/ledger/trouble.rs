@@ -3,7 +3,7 @@
 use rusqlite::ErrorCode;
 use std::path::Path;
 
-/// Why the ledger could not be emptied.
+/// Why something that must not be lost could not be written or read.
 #[derive(Debug, thiserror::Error)]
 #[error("Could not {doing} the ledger {file}")]
 pub struct LedgerError {

@@ -53,9 +53,9 @@ impl Database {
     }
 
     /// Tells this database file from one that is put in its place.
-    pub fn identity(&self) -> Result<String, StoreError> {
+    pub fn identity(&self) -> Result<Identity, StoreError> {
         let (device, inode) = self.traces()?.identity;
-        Ok(format!("{device}:{inode}"))
+        Ok(Identity { device, inode })
     }
 
     /// Whether it can be read now.
@@ -185,6 +185,19 @@ impl Database {
             RowError::Sqlite(source) => StoreError::Database { file: self.file.clone(), source },
             RowError::Store(error) => error,
         }
+    }
+}
+
+/// Which file is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    pub fn inode(self) -> String {
+        self.inode.to_string()
     }
 }
 

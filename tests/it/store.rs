@@ -352,16 +352,29 @@ fn registrations_are_told_once_and_in_order() {
     let c = fixture.add("c").contents("c").finish();
     let second = since(Some(&first.cursor));
     assert_eq!(second.paths, std::slice::from_ref(&c));
-    assert_eq!(since(None).paths, [a, c]);
+    assert_eq!(since(None).paths, [a, c.clone()]);
 
     // A cursor of another database, and one from the future of a restored copy.
     for cursor in [
-        Cursor { database: "1:1".to_owned(), ..second.cursor.clone() },
+        Cursor { path: Some("/nix/store/another".to_owned()), ..second.cursor.clone() },
         Cursor { id: second.cursor.id + 1, ..second.cursor.clone() },
     ] {
         let all = since(Some(&cursor));
         assert!(all.from_start && all.paths.len() == 2 && all.cursor == second.cursor);
     }
+    // The same rows in another file are the same database, as after a reboot that renumbers devices.
+    let moved = Cursor { database: "1".to_owned(), ..second.cursor.clone() };
+    assert!(!since(Some(&moved)).from_start);
+    fixture.collect(&c);
+    assert!(!since(Some(&second.cursor)).from_start);
+    assert!(since(Some(&moved)).from_start, "neither the row nor the file is known");
+    // A damaged row is told, and the others are seen.
+    fixture.sql(|db| {
+        db.execute("insert into ValidPaths (path, hash, registrationTime) values ('x', 'y', 1)", []).unwrap()
+    });
+    let d = fixture.add("d").contents("d").finish();
+    let third = since(Some(&second.cursor));
+    assert_eq!((third.paths, third.damaged.len()), (vec![d], 1));
 
     let daemon = FakeDaemon::start(Script::truthful([]));
     assert_eq!(open(&daemon.settings()).unwrap().registered_since(None).unwrap(), None);
