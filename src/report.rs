@@ -29,6 +29,14 @@ pub enum Event<'a> {
     Retrying { what: &'a str, error: &'a str, attempt: u32, delay: Duration },
     /// The work waits for something outside, for example another machine's prune.
     Waiting { reason: &'a str },
+    /// A watcher saw `paths` become valid that are to be pushed.
+    Noticed { paths: u64 },
+    /// A path that did not land stays queued; it is tried again after `delay`.
+    Postponed { path: &'a StorePath, attempt: u32, delay: Duration },
+    /// Something that a service needs (`what`: the bucket, the store) does not work; it tries again after `delay`.
+    Outage { what: &'a str, error: &'a str, delay: Duration },
+    /// And works again, after `lasted`.
+    Recovered { what: &'a str, lasted: Duration },
     /// Something the user should know, which stops nothing.
     Warning { message: &'a str },
     /// All is settled.
@@ -49,11 +57,16 @@ pub enum Outcome {
     /// It did not land; the text names the step and the cause. `blocked_by` is the reference that
     /// failed first where this path itself was not at fault.
     Failed { why: String, blocked_by: Option<StorePath> },
+    /// Asked for, but not valid in the store (any more).
+    Invalid,
     /// The user stopped the push before it landed.
     Interrupted,
     /// A dry run would push it.
     WouldPush { nar_size: u64 },
 }
+
+/// [`Outcome::Invalid`] in words.
+pub const NOT_VALID: &str = "It is not valid in the store; build or fetch it first";
 
 /// Paths by verdict, and the bytes ahead.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

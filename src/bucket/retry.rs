@@ -13,8 +13,8 @@ use crate::report::{Event, Report};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
@@ -61,11 +61,38 @@ pub struct Retrying<B> {
     report: Arc<dyn Report>,
     /// An answer has come back at least once.
     reached: AtomicBool,
+    /// Since when calls have only failed, all of them together: thousands of paths must not each wait
+    /// for their own patience to end while the network is gone.
+    failing: Mutex<Option<Instant>>,
 }
 
 impl<B: Bucket> Retrying<B> {
     pub fn new(inner: B, policy: RetryPolicy, clock: Arc<dyn Clock>, report: Arc<dyn Report>) -> Self {
-        Self { inner, policy, jitter: Arc::new(uniform), clock, report, reached: AtomicBool::new(false) }
+        Self {
+            inner,
+            policy,
+            jitter: Arc::new(uniform),
+            clock,
+            report,
+            reached: AtomicBool::new(false),
+            failing: Mutex::new(None),
+        }
+    }
+
+    fn worked(&self) {
+        self.reached.store(true, Ordering::Relaxed);
+        self.answered();
+    }
+
+    /// Somebody is there, whatever the answer.
+    fn answered(&self) {
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// For how long nothing has worked, this failure included.
+    fn failing_for(&self) -> Duration {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        failing.get_or_insert_with(Instant::now).elapsed()
     }
 
     pub fn with_jitter(self, jitter: Jitter) -> Self {
@@ -106,7 +133,7 @@ impl<B: Bucket> Retrying<B> {
         loop {
             match call().await {
                 Ok(value) => {
-                    self.reached.store(true, Ordering::Relaxed);
+                    self.worked();
                     return Ok(value);
                 }
                 Err(error) => attempt.wait_or_give_up(error).await?,
@@ -140,8 +167,12 @@ impl<'a, B: Bucket> Attempts<'a, B> {
         }
         let first_contact = !self.of.reached.load(Ordering::Relaxed);
         let tries = if first_contact { policy.first_contact_tries } else { policy.tries };
-        if error.remedy() != Remedy::Retry || self.tries >= tries || (first_contact && elapsed >= policy.first_contact)
-        {
+        if error.remedy() != Remedy::Retry {
+            self.of.answered();
+            return Err(error);
+        }
+        let failing = self.of.failing_for();
+        if self.tries >= tries || failing > policy.patience || (first_contact && elapsed >= policy.first_contact) {
             return Err(error);
         }
         let doubled = policy.base.saturating_mul(1 << (self.tries - 1).min(20));
@@ -210,7 +241,7 @@ impl<B: Bucket> Bucket for Retrying<B> {
         let mut may_have_landed = false;
         loop {
             let Err(error) = self.inner.finish_upload(upload, parts).await else {
-                self.reached.store(true, Ordering::Relaxed);
+                self.worked();
                 return Ok(());
             };
             may_have_landed |= error.is_ambiguous();

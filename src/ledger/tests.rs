@@ -365,7 +365,7 @@ fn what_was_noticed_is_queued_until_it_has_landed() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(&file(&dir));
     assert_eq!(ledger.watch().cursor("s").unwrap(), None);
-    ledger.watch().notice("s", &paths(0..3), &cursor(3), at(0)).unwrap();
+    ledger.watch().notice("s", &paths(0..3), false, &cursor(3), at(0)).unwrap();
     drop(ledger);
 
     let ledger = Ledger::open(&file(&dir));
@@ -416,7 +416,7 @@ fn a_scan_is_done_when_all_of_it_is_gone_from_the_queue() {
     watch.begin_scan(&here, &paths(0..3), at(0)).unwrap();
     assert_eq!(watch.scan(&here).unwrap(), Scan::Begun(at(0)));
     // What is built meanwhile goes first, also where the scan has found it.
-    watch.notice("s", &[path(2), path(7)], &cursor(1), at(1)).unwrap();
+    watch.notice("s", &[path(2), path(7)], false, &cursor(1), at(1)).unwrap();
     let order: Vec<StorePath> = ledger.queue().due(at(1), 2).unwrap().into_iter().map(|queued| queued.path).collect();
     assert_eq!(order.into_iter().collect::<HashSet<_>>(), HashSet::from([path(2), path(7)]));
     watch.settle(&Settlement { done: vec![path(0)], ..Settlement::default() }).unwrap();
@@ -435,14 +435,14 @@ fn an_inventory_is_known_once_it_was_taken() {
     let ledger = Ledger::in_memory();
     let watch = ledger.watch();
     assert_eq!(watch.inventory("s").unwrap(), None);
-    watch.notice_inventory("s", &[], &paths(0..3), &[], at(0)).unwrap();
-    watch.notice_inventory("s", &[path(3)], &[path(3)], &[path(0)], at(0)).unwrap();
+    watch.notice_inventory("s", &[], false, &paths(0..3), &[], at(0)).unwrap();
+    watch.notice_inventory("s", &[path(3)], false, &[path(3)], &[path(0)], at(0)).unwrap();
     assert_eq!(watch.inventory("s").unwrap(), Some(paths(1..4).into_iter().collect()));
     assert_eq!(ledger.queue().counts().unwrap().waiting, 1);
     // A database that became readable makes it worthless: meanwhile nobody kept it.
-    watch.notice("s", &[], &cursor(1), at(0)).unwrap();
+    watch.notice("s", &[], false, &cursor(1), at(0)).unwrap();
     assert_eq!(watch.inventory("s").unwrap(), None);
-    watch.notice_inventory("s", &[], &[path(9)], &[], at(0)).unwrap();
+    watch.notice_inventory("s", &[], false, &[path(9)], &[], at(0)).unwrap();
     assert_eq!(watch.inventory("s").unwrap(), Some(HashSet::from([path(9)])));
     assert_eq!(watch.cursor("s").unwrap().map(|cursor| cursor.id), Some(0), "no row is after a look at all");
 }

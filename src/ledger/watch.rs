@@ -80,16 +80,17 @@ impl<'a> Watch<'a> {
         })
     }
 
-    /// Queues what was registered up to `cursor`, and moves on to there.
+    /// Queues what was registered up to `cursor`, and moves on to there. `scan`: it is all that is valid.
     pub fn notice(
         &self,
         store: &str,
         paths: &[StorePath],
+        scan: bool,
         cursor: &Cursor,
         now: SystemTime,
     ) -> Result<(), LedgerError> {
         self.write(|transaction| {
-            queue::add(transaction, paths, false, now)?;
+            queue::add(transaction, paths, scan, now)?;
             move_to(transaction, store, cursor)
         })
     }
@@ -108,17 +109,18 @@ impl<'a> Watch<'a> {
         })
     }
 
-    /// Queues `queued`, and notes which paths `appeared` in `store` and which are `gone` since the last look.
+    /// As `notice`, for a store without a cursor: notes which paths `appeared` in `store` and which are `gone` since the last look.
     pub fn notice_inventory(
         &self,
         store: &str,
         queued: &[StorePath],
+        scan: bool,
         appeared: &[StorePath],
         gone: &[StorePath],
         now: SystemTime,
     ) -> Result<(), LedgerError> {
         self.write(|transaction| {
-            queue::add(transaction, queued, false, now)?;
+            queue::add(transaction, queued, scan, now)?;
             if place_of_inventory(transaction, store)?.is_none() {
                 transaction.execute("DELETE FROM inventory WHERE store = ?1", [store])?;
                 move_to(transaction, store, &Cursor { database: String::new(), id: 0, path: None })?;

@@ -4,7 +4,7 @@ use crate::bucket::BucketError;
 use crate::nar::PackError;
 use crate::nix::{Sha256, StoreDir};
 use crate::record::RecordError;
-use crate::remedy::chain;
+use crate::remedy::{Remedy, chain};
 use crate::report::Outcome;
 use crate::store::StoreError;
 
@@ -33,6 +33,18 @@ pub enum PushError {
     Interrupted,
     #[error("A background task of the push failed")]
     Task(#[source] tokio::task::JoinError),
+}
+
+impl PushError {
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Store(error) => error.remedy(),
+            Self::Bucket(error) => error.remedy(),
+            Self::OtherStoreDir { .. } | Self::Record(RecordError::Newer { .. }) => Remedy::FixConfig,
+            Self::CacheInfo { .. } | Self::Record(_) => Remedy::Stop,
+            Self::LeaseLost { .. } | Self::Interrupted | Self::Task(_) => Remedy::Retry,
+        }
+    }
 }
 
 /// Why one path did not land; the others go on.

@@ -20,7 +20,7 @@ mod upload;
 
 pub use error::{PathError, PushError};
 pub use interrupt::Interrupt;
-pub use populate::populate;
+pub use populate::{identify, populate};
 pub use publish::Published;
 
 use crate::bucket::{Bucket, Requests};

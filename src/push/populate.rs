@@ -2,15 +2,22 @@
 
 use super::error::PushError;
 use super::{Ends, identity, open, presence};
+use crate::ledger::BucketIdentity;
 
-/// Lists the bucket and makes the ledger say just that; the answer is how many narinfos there are.
-pub async fn populate(ends: &Ends, upstreams: Vec<String>) -> Result<u64, PushError> {
+/// Which bucket this is; one that is used for the first time is given its record.
+pub async fn identify(ends: &Ends, upstreams: Vec<String>) -> Result<BucketIdentity, PushError> {
     let bucket = ends.bucket.as_ref();
     let record = match open::read_record(bucket).await? {
         Some(record) => record,
         None => open::write_record(bucket, ends.clock.as_ref(), upstreams).await?,
     };
-    let all = presence::look_at_all(bucket).await?;
-    ends.ledger.replace(&identity(ends, &record), &all, ends.clock.wall());
+    Ok(identity(ends, &record))
+}
+
+/// Lists the bucket and makes the ledger say just that; the answer is how many narinfos there are.
+pub async fn populate(ends: &Ends, upstreams: Vec<String>) -> Result<u64, PushError> {
+    let identity = identify(ends, upstreams).await?;
+    let all = presence::look_at_all(ends.bucket.as_ref()).await?;
+    ends.ledger.replace(&identity, &all, ends.clock.wall());
     Ok(all.len() as u64)
 }

@@ -28,8 +28,7 @@ pub fn decided(plan: &Plan, report: &dyn Report) -> Summary {
         report.event(Event::Settled { path: &planned.info.path, outcome: &outcome });
     }
     for path in &plan.invalid {
-        let why = "It is not valid in the store; build or fetch it first".to_owned();
-        report.event(Event::Settled { path, outcome: &Outcome::Failed { why, blocked_by: None } });
+        report.event(Event::Settled { path, outcome: &Outcome::Invalid });
     }
     Summary {
         considered: counts.considered,

@@ -337,3 +337,35 @@ async fn garage_lets_a_deletion_win_over_a_put_that_it_overtakes() {
         assert_eq!(memory.contents().contains_key(&key("a")), survives);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn while_nothing_works_later_calls_do_not_wait_anew() {
+    let memory = Arc::new(Memory::garage());
+    let bucket = retrying(&memory, Arc::new(Silent));
+    bucket.put(&key("a"), body("x"), Headers::default()).await.unwrap();
+    let down = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let requests = Arc::new(AtomicUsize::new(0));
+    let (is_down, count) = (down.clone(), requests.clone());
+    memory.set_faults(move |moment, _| {
+        let hit = moment == Moment::Before && is_down.load(Ordering::SeqCst);
+        count.fetch_add(usize::from(hit), Ordering::SeqCst);
+        hit.then_some(Fault::Unavailable(None))
+    });
+    let began = Instant::now();
+    for _ in 0..5 {
+        bucket.head(&key("a")).await.unwrap_err();
+    }
+    assert!(began.elapsed() < Duration::from_secs(600), "{:?} for five calls", began.elapsed());
+    let before = requests.load(Ordering::SeqCst);
+    for _ in 0..100 {
+        bucket.head(&key("a")).await.unwrap_err();
+    }
+    assert_eq!(requests.load(Ordering::SeqCst) - before, 100, "one look each");
+    // One that works, and there is patience again.
+    down.store(false, Ordering::SeqCst);
+    bucket.head(&key("a")).await.unwrap();
+    down.store(true, Ordering::SeqCst);
+    let before = requests.load(Ordering::SeqCst);
+    bucket.head(&key("a")).await.unwrap_err();
+    assert!(requests.load(Ordering::SeqCst) - before >= 10);
+}

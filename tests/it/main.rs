@@ -14,3 +14,4 @@ mod ledger;
 mod push;
 mod store;
 mod store_daemon;
+mod watch;

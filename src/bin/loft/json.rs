@@ -4,7 +4,7 @@
 
 use crate::failure::Failure;
 use crate::output::print;
-use loft::report::{Counts, Event, Outcome, Report, Summary};
+use loft::report::{Counts, Event, NOT_VALID, Outcome, Report, Summary};
 use serde_json::{Value, json};
 use std::sync::{Mutex, PoisonError};
 
@@ -45,6 +45,16 @@ fn object(event: Event<'_>) -> Option<Value> {
             "event": "retrying", "what": what, "error": error, "attempt": attempt, "delay": delay.as_secs_f64(),
         }),
         Event::Waiting { reason } => json!({"event": "waiting", "reason": reason}),
+        Event::Noticed { paths } => json!({"event": "noticed", "paths": paths}),
+        Event::Postponed { path, attempt, delay } => {
+            json!({"event": "postponed", "path": path, "attempt": attempt, "delay": delay.as_secs_f64()})
+        }
+        Event::Outage { what, error, delay } => {
+            json!({"event": "outage", "what": what, "error": error, "delay": delay.as_secs_f64()})
+        }
+        Event::Recovered { what, lasted } => {
+            json!({"event": "recovered", "what": what, "seconds": lasted.as_secs_f64()})
+        }
         Event::Warning { message } => json!({"event": "warning", "message": message}),
         Event::Finished(summary) => finished(summary),
     })
@@ -75,6 +85,7 @@ fn settled(path: &Value, outcome: &Outcome) -> Value {
         Outcome::Failed { why, blocked_by } => {
             json!({"event": "failed", "path": path, "why": why, "blocked_by": blocked_by})
         }
+        Outcome::Invalid => json!({"event": "failed", "path": path, "why": NOT_VALID, "blocked_by": null}),
         Outcome::Interrupted => json!({"event": "interrupted", "path": path}),
         Outcome::WouldPush { nar_size } => json!({"event": "would_push", "path": path, "nar_size": nar_size}),
     }

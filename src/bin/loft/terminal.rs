@@ -6,7 +6,7 @@ use crate::output::tell;
 use crate::quantity::{bytes, duration, paths, rate};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use loft::nix::StorePath;
-use loft::report::{Counts, Event, Outcome, Report, Summary};
+use loft::report::{Counts, Event, NOT_VALID, Outcome, Report, Summary};
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::sync::{Mutex, PoisonError};
@@ -139,6 +139,7 @@ impl Terminal {
                 self.line(&format!("pushed {path} ({} → {})", bytes(*nar_size), bytes(*file_size)));
             }
             Outcome::Failed { why, .. } => self.line(&format!("failed: {path}: {why}")),
+            Outcome::Invalid => self.line(&format!("failed: {path}: {NOT_VALID}")),
             // The summary tells how many; the user knows why.
             Outcome::Interrupted if self.voice.debug => self.line(&format!("interrupted: {path}")),
             Outcome::WouldPush { nar_size } if !self.voice.quiet => {
@@ -180,6 +181,17 @@ impl Report for Terminal {
                 }
             }
             Event::Waiting { reason } => self.line(&format!("waiting: {reason}")),
+            Event::Noticed { paths } if self.voice.debug => self.line(&format!("noticed: {paths} new")),
+            Event::Noticed { .. } => {}
+            Event::Postponed { path, delay, .. } => {
+                self.line(&format!("postponed: {path} is tried again in {}", duration(delay)));
+            }
+            Event::Outage { what, error, delay } => {
+                self.line(&format!("warning: {what}: {error}; trying again in {}", duration(delay)));
+            }
+            Event::Recovered { what, lasted } => {
+                self.line(&format!("{what}: works again after {}", duration(lasted)));
+            }
             Event::Warning { message } => self.line(&format!("warning: {message}")),
             Event::Finished(summary) => self.finished(&mut state, summary),
         }
