@@ -22,6 +22,7 @@ pub mod store;
 // 3 work
 pub mod plan;
 pub mod push;
+pub mod survey;
 pub mod watch;
 
 // 4 drivers

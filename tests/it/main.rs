@@ -14,4 +14,5 @@ mod ledger;
 mod push;
 mod store;
 mod store_daemon;
+mod survey;
 mod watch;
