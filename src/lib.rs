@@ -27,4 +27,5 @@ pub mod watch;
 
 // 4 drivers
 pub mod config;
+pub mod metrics;
 pub mod service;

@@ -279,12 +279,16 @@ async fn what_vanishes_meanwhile_is_nothing_and_an_outage_is_an_error() {
 /// Pages of three, so that every loop goes round, and no key falls between two pages or pieces.
 #[tokio::test]
 async fn pages_do_not_change_the_answer() {
-    let bucket = Memory { page_size: 3, ..Memory::garage() };
+    let mut bucket = Memory::garage();
+    bucket.page_size = 3;
     (0..200).for_each(|n| drop(plant(&bucket, n, 100, 50)));
     for n in 0..20u64 {
         let record = PushRecord::new(format!("{n}"), 0, Vec::new(), Vec::new(), 0, 0);
         let id = Ulid::from_parts(n * 1000, 0);
-        bucket.put(&Key::push_record(id), Body::from(bytes::Bytes::from(record.print())), Headers::RECORD).await.unwrap();
+        bucket
+            .put(&Key::push_record(id), Body::from(bytes::Bytes::from(record.print())), Headers::RECORD)
+            .await
+            .unwrap();
     }
     let found = look(&bucket).await;
     assert_eq!((found.paths, found.nars, found.stored, found.unpacked.read), (200, 200, 200 * 50, 200));
