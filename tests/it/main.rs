@@ -11,6 +11,7 @@ mod bucket_s3;
 mod cli;
 mod config;
 mod ledger;
+mod metrics;
 mod push;
 mod store;
 mod store_daemon;

@@ -1,6 +1,6 @@
 //! What the typed arguments mean, as plain values without clap.
 
-use crate::args::{Arguments, BareAction, Color, Config, Key, Push, Verb, Watch};
+use crate::args::{Arguments, BareAction, Color, Config, Key, Push, Status, Verb, Watch};
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 use loft::config::Flags;
@@ -31,6 +31,7 @@ pub enum Action {
     },
     ForgetFirstScan,
     Hook,
+    Status(StatusRequest),
     GenerateKey {
         name: String,
         out: Option<PathBuf>,
@@ -54,6 +55,18 @@ pub struct PushRequest {
     pub json: bool,
     /// `--force-scan` asks the bucket rather than the ledger.
     pub use_ledger: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct StatusRequest {
+    /// One JSON object on stdout.
+    pub json: bool,
+    /// Read every narinfo.
+    pub full: bool,
+    /// Ask the bucket nothing.
+    pub local: bool,
+    /// Metrics instead, into this file or to stdout.
+    pub metrics: Option<Option<PathBuf>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -94,6 +107,10 @@ impl Invocation {
                 Action::Serve { dry_run }
             }
             Some(Verb::Hook) => Action::Hook,
+            Some(Verb::Status(Status { to, json, full, local, prometheus })) => {
+                flags.to = to;
+                Action::Status(StatusRequest { json, full, local, metrics: prometheus })
+            }
             Some(Verb::Key(Key::Generate { name, out })) => Action::GenerateKey { name, out },
             Some(Verb::Key(Key::Show { file })) => Action::ShowKey { file },
             Some(Verb::Config(Config::Show { json })) => Action::ShowConfig { json },

@@ -23,6 +23,7 @@ const EXAMPLES: &str = "\
 Examples:
   loft push ./result                       push a build and all it refers to, as loft.toml says
   loft push --to 's3://nix-cache?endpoint=http://localhost:3900&region=garage' ./result
+  loft status                              what is in the cache, and what is still to be pushed
   loft config show                         which settings are in effect, and where each came from
 
 Exit status: 0 all landed, 1 stopped, 2 finished but some paths did not land, 130 interrupted";
@@ -105,6 +106,7 @@ where that is an executable file with:
   exec loft -c /etc/loft.toml hook
 The service is handed the paths at once; while it does not run they wait in its queue.")]
     Hook,
+    Status(Status),
     /// Make signing keys and show their public half
     #[command(subcommand)]
     Key(Key),
@@ -186,6 +188,33 @@ pub struct Watch {
     /// Nix store to read: auto, daemon, local, unix://SOCKET, local?root=DIR or a chroot store's directory
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
+}
+
+/// Tell what is in the cache, and what is still to be pushed
+///
+/// Changes nothing: neither the bucket nor the ledger, and makes no ledger where there is none.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  loft status
+  loft status --local --json | jq .local.queue
+  loft status --prometheus /var/lib/node_exporter/loft.prom    from a timer, for the textfile collector")]
+pub struct Status {
+    /// Which cache: s3://BUCKET?endpoint=…&region=… or file:///DIRECTORY [env: LOFT_CACHE]
+    #[arg(long, value_name = "URL")]
+    pub to: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Read every narinfo, also of a large cache: exact sizes, and names for all of the largest
+    #[arg(long)]
+    pub full: bool,
+    /// Send no request to the bucket
+    #[arg(long, conflicts_with_all = ["full", "to"])]
+    pub local: bool,
+    /// Print the queue and totals as metrics for Prometheus, or write them into FILE; without a request to the bucket
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with_all = ["json", "full", "to"])]
+    pub prometheus: Option<Option<PathBuf>>,
 }
 
 #[derive(Debug, Subcommand)]

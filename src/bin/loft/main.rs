@@ -18,6 +18,7 @@ mod output;
 mod push;
 mod quantity;
 mod serve;
+mod status;
 mod supervisor;
 mod terminal;
 
@@ -65,6 +66,7 @@ fn act(invocation: &Invocation) -> Result<Exit, Failure> {
         Action::Push(request) => push::push(invocation, request),
         Action::FillLedger => push::fill_ledger(invocation),
         Action::Serve { dry_run } => serve::serve(invocation, *dry_run),
+        Action::Status(request) => status::status(invocation, request),
         Action::Hook => Ok(hook::hook(invocation)),
         Action::Prune { .. } => Err(not_yet("--prune")),
         Action::ForgetFirstScan => config::forget_first_scan(invocation),
