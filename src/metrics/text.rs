@@ -15,6 +15,8 @@ pub enum Kind {
 pub struct Text {
     text: String,
     family: &'static str,
+    /// HELP and TYPE of the family, until it has a sample.
+    head: String,
 }
 
 impl Text {
@@ -25,10 +27,11 @@ impl Text {
         };
         self.family = name;
         let help = help.replace('\\', "\\\\").replace('\n', "\\n");
-        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        self.head = format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
 
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
+        self.text.push_str(&std::mem::take(&mut self.head));
         self.text.push_str(self.family);
         for (index, (name, value)) in labels.iter().enumerate() {
             let before = if index == 0 { '{' } else { ',' };

@@ -13,6 +13,7 @@ mod config;
 mod ledger;
 mod metrics;
 mod push;
+mod status;
 mod store;
 mod store_daemon;
 mod survey;

@@ -68,7 +68,9 @@ impl Local {
                 Some(cursor) => format!("read up to registration {}", cursor.id),
                 None => "compared with what it had before".to_owned(),
             };
-            page.line("Store", &format!("{store}: {place}"));
+            // The rest of its name only tells two stores of one directory apart.
+            let directory = store.split(' ').next().unwrap_or(store);
+            page.line("Store", &format!("{directory}: {place}"));
         }
         for bucket in snapshot.buckets.iter().filter(|bucket| bucket.scan != Scan::Due || !snapshot.places.is_empty()) {
             let scan = match bucket.scan {
