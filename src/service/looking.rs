@@ -61,6 +61,8 @@ impl Service<'_> {
             Err(error) => return self.store_failed(&chain(&error)),
         };
         self.outages.works(Need::Store, &ends.ledger, ends.report.as_ref());
+        // A hook that found no socket has queued without a word.
+        self.due_at.get_or_insert_with(tokio::time::Instant::now);
         for damaged in &news.damaged {
             ends.report.event(Event::Warning { message: damaged });
         }

@@ -207,7 +207,8 @@ impl<'h> Service<'h> {
             doubts,
             ended,
             alive_at: None,
-            due_at: None,
+            // What an earlier run has left.
+            due_at: Some(Instant::now()),
             setup,
             host,
             pace,
