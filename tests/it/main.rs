@@ -11,6 +11,7 @@ mod bucket_s3;
 mod cli;
 mod config;
 mod ledger;
+mod original;
 mod push;
 mod service;
 mod store;
