@@ -41,6 +41,14 @@ pub fn duration(duration: Duration) -> String {
     format!("{} min {:02} s", whole / 60, whole % 60)
 }
 
+/// When something is done that waits for `delay`: `at once`, `in 2.5 s`.
+pub fn soon(delay: Duration) -> String {
+    match delay < Duration::from_millis(100) {
+        true => "at once".to_owned(),
+        false => format!("in {}", duration(delay)),
+    }
+}
+
 /// An age, roughly: `3 s`, `5 min`, `4 h`, `12 days`.
 pub fn age(age: Duration) -> String {
     let (minute, hour, day) = (60, 60 * 60, 24 * 60 * 60);
@@ -120,5 +128,7 @@ mod tests {
         assert_eq!(duration(Duration::from_millis(340)), "0.3 s");
         assert_eq!(duration(Duration::from_millis(59_990)), "1 min 00 s");
         assert_eq!(duration(Duration::from_secs(245)), "4 min 05 s");
+        assert_eq!(soon(Duration::from_millis(99)), "at once");
+        assert_eq!(soon(Duration::from_millis(100)), "in 0.1 s");
     }
 }

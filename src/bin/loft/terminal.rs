@@ -3,7 +3,7 @@
 use crate::action::Voice;
 use crate::failure::printable;
 use crate::output::tell;
-use crate::quantity::{bytes, duration, paths, rate};
+use crate::quantity::{bytes, duration, paths, rate, soon};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use loft::nix::StorePath;
 use loft::report::{Counts, Event, NOT_VALID, Outcome, Report, Summary};
@@ -177,7 +177,7 @@ impl Report for Terminal {
             Event::Retrying { what, error, attempt, delay } => {
                 // The first retry is everyday life on a network; a second one is worth a line.
                 if self.voice.debug || (attempt > 1 && !self.voice.quiet) {
-                    self.line(&format!("trying again in {}: could not {what}: {error}", duration(delay)));
+                    self.line(&format!("trying again {}: could not {what}: {error}", soon(delay)));
                 }
             }
             Event::Waiting { reason } => self.line(&format!("waiting: {reason}")),
@@ -186,10 +186,10 @@ impl Report for Terminal {
             Event::Noticed { .. } => {}
             Event::Scanned => self.line("scanned: all that the store had has landed"),
             Event::Postponed { path, delay, .. } => {
-                self.line(&format!("postponed: {path} is tried again in {}", duration(delay)));
+                self.line(&format!("postponed: {path} is tried again {}", soon(delay)));
             }
             Event::Outage { what, error, delay } => {
-                self.line(&format!("warning: {what}: {error}; trying again in {}", duration(delay)));
+                self.line(&format!("warning: {what}: {error}; trying again {}", soon(delay)));
             }
             Event::Recovered { what, lasted } => {
                 self.line(&format!("{what}: works again after {}", duration(lasted)));
