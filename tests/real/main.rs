@@ -13,6 +13,7 @@ mod old_style;
 mod round_trip;
 mod second_push;
 mod signatures;
+mod status;
 mod store;
 mod support;
 mod trouble;
