@@ -17,7 +17,7 @@ pub trait Report: Send + Sync {
 pub enum Event<'a> {
     /// The plan is made; nothing has been sent yet.
     Planned(&'a Counts),
-    /// A NAR starts to be read; `nar_size` is 0 where the store does not know it.
+    /// A NAR starts to be read, for a second time perhaps; `nar_size` is 0 where the store does not know it.
     Started { path: &'a StorePath, nar_size: u64 },
     /// `nar_bytes` more of the path's NAR have been read and compressed.
     Progress { path: &'a StorePath, nar_bytes: u64 },
@@ -46,7 +46,7 @@ pub enum Event<'a> {
 /// What became of one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Its narinfo landed. `file_size` is what was sent for the NAR: 0 when an identical NAR was reused.
+    /// Its narinfo landed. `file_size` is what was sent for the NAR: 0 when all of it was there.
     Pushed { nar_size: u64, file_size: u64 },
     /// Its narinfo was in the bucket already.
     Present,

@@ -18,6 +18,7 @@ use loft::bucket::{
 };
 use loft::clock::Clock;
 use loft::nix::Sha256;
+use md5::{Digest as _, Md5};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
@@ -254,7 +255,7 @@ impl Object {
 }
 
 fn etag(bytes: &[u8]) -> String {
-    Sha256::of(bytes).to_hex()[..32].to_owned()
+    data_encoding::HEXLOWER.encode(&Md5::digest(bytes))
 }
 
 pub fn refusal(status: u16, code: &str) -> Box<Refusal> {
