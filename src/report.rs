@@ -95,7 +95,7 @@ pub struct Summary {
     pub failed: u64,
     /// Only in a dry run.
     pub would_push: u64,
-    /// Of the pushed: how many reused a NAR that was there.
+    /// Of the pushed: those for which nothing of the NAR had to be sent.
     pub reused: u64,
     /// NAR bytes of the pushed paths, before compression.
     pub nar_size: u64,

@@ -141,7 +141,9 @@ mod tests {
             assert_eq!(url.id(&hash, compression), Some(id));
             assert_eq!(url.id(&other, compression), None);
             assert_eq!(url.id(&hash, Compression::Bzip2), None);
-            for strange in [url.0.to_uppercase().replace("NAR/", "nar/"), url.0.replace('-', "-0"), url.0.replace('-', "/")] {
+            for strange in
+                [url.0.to_uppercase().replace("NAR/", "nar/"), url.0.replace('-', "-0"), url.0.replace('-', "/")]
+            {
                 assert_eq!(NarUrl::parse(&strange).unwrap().id(&hash, compression), None, "{strange}");
             }
         }

@@ -12,6 +12,7 @@ mod cli;
 mod config;
 mod ledger;
 mod push;
+mod resume;
 mod store;
 mod store_daemon;
 mod watch;

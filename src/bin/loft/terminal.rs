@@ -237,7 +237,7 @@ fn summary_line(summary: &Summary) -> String {
             bytes(summary.file_size),
             match summary.reused {
                 0 => String::new(),
-                reused => format!(", {reused} without a byte: same NAR as another path"),
+                reused => format!(", {reused} without a byte: the NAR was there"),
             }
         ),
     };

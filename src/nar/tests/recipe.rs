@@ -21,11 +21,11 @@ fn any_number_of_threads_makes_the_same_bytes() {
     let program = fs::read(std::env::current_exe().unwrap()).unwrap();
     fs::write(root.join("program"), &program[..program.len().min(40 << 20)]).unwrap();
     fs::write(root.join("noise"), noise(5, 6 << 20)).unwrap();
-    for level in [None, Some(-5), Some(1), Some(9)] {
+    for level in [None, Some(1), Some(9)] {
         let packing = |workers| Packing { compression: Compression::Zstd, level, workers };
         let pack_with = |workers| pack(&root, packing(workers), slow()).unwrap().0.file_hash;
         let one = pack_with(1);
-        for workers in [2, 3, 8] {
+        for workers in [2, 5] {
             assert_eq!(pack_with(workers), one, "level {level:?}, {workers} threads");
             assert_eq!(packing(workers).recipe(), packing(1).recipe());
         }

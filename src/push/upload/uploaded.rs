@@ -21,13 +21,7 @@ pub struct Uploaded {
 
 impl Uploaded {
     /// What is there now, after its hash was compared; `sent` of its bytes had to go over the network.
-    pub(super) fn new(
-        url: NarUrl,
-        compression: Compression,
-        packed: &Packed,
-        nar_size: NonZeroU64,
-        sent: u64,
-    ) -> Self {
+    pub(super) fn new(url: NarUrl, compression: Compression, packed: &Packed, nar_size: NonZeroU64, sent: u64) -> Self {
         Self {
             url,
             compression,
