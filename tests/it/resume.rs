@@ -431,6 +431,8 @@ async fn what_an_interruption_or_an_error_leaves_is_gone_on_with() {
     for interrupted in [true, false] {
         let mut world = World::new();
         let path = large(&world);
+        // Three parts: the encoder cannot be through when the third is sent.
+        world.options.memory_limit = 24 << 20;
         let interrupt = world.options.interrupt.clone();
         world.set_faults(move |moment, request| {
             let part = request.part.filter(|_| request.kind == RequestKind::UploadPart && moment == Moment::Before);
