@@ -13,6 +13,7 @@ mod config;
 mod ledger;
 mod original;
 mod push;
+mod resume;
 mod service;
 mod store;
 mod store_daemon;
