@@ -14,6 +14,7 @@ mod ledger;
 mod metrics;
 mod original;
 mod push;
+mod resume;
 mod service;
 mod status;
 mod store;
