@@ -74,7 +74,7 @@ fn watcher(text: &mut Text, snapshot: &Snapshot) {
 
 fn totals(text: &mut Text, snapshot: &Snapshot) {
     let totals = snapshot.totals;
-    let help = "When a batch last landed; 0 for never.";
+    let help = "When the bucket last took, or had, a path of a batch; 0 for never.";
     text.family("loft_last_success_timestamp_seconds", Kind::Gauge, help);
     text.sample(&[], totals.last_success);
     for (name, help, value) in [

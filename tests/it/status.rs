@@ -201,7 +201,7 @@ fn an_unreachable_bucket_costs_its_half_alone() {
         "\\u{1b}[31m",
         "next in 16 min: the same\n",
         "and 4 more; --json has them\n",
-        "Pushed     40 paths in 3 batches, 1.00 MiB sent for 5.00 MiB; the last 2 h ago;\n",
+        "Pushed     40 paths in 3 batches, 1.00 MiB sent for 5.00 MiB; last success 2 h\n",
     ] {
         assert!(ran.stdout.contains(part), "{part:?}: {}", ran.stdout);
     }

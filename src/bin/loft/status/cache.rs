@@ -48,7 +48,8 @@ fn contents(found: &Survey) -> String {
         text.push_str(&format!(" for {about}{} unpacked", bytes(unpacked)));
     }
     if let Some(ratio) = ratio {
-        text.push_str(&format!(" ({:.0} %)", ratio * 100.0));
+        let digits = if ratio < 0.0995 { 1 } else { 0 };
+        text.push_str(&format!(" ({:.digits$} %)", ratio * 100.0));
     }
     if !is_exact {
         text.push_str(&format!(", judging by {read} of them drawn at random"));

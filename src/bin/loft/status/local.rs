@@ -138,7 +138,7 @@ impl Local {
             );
             if totals.last_success > 0 {
                 let last = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(totals.last_success));
-                text.push_str(&format!("; the last {}", last.map_or_else(String::new, |last| self.ago(last))));
+                text.push_str(&format!("; last success {}", last.map_or_else(String::new, |last| self.ago(last))));
             }
             if totals.failed > 0 {
                 text.push_str(&format!("; {} attempts failed", totals.failed));
