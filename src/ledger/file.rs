@@ -272,8 +272,9 @@ fn view_once(file: &Path) -> Result<Option<Found>, OpenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
     }
-    // SQLite says the same of whatever keeps it from opening a file.
-    fs::File::open(file)?;
+    // SQLite says the same of whatever keeps it from opening a file. Never by opening it here: closing it again would
+    // drop the locks that SQLite holds on it for this process.
+    rustix::fs::access(file, rustix::fs::Access::READ_OK).map_err(io::Error::from)?;
     // Not SQLite's read-only mode: that leaves journals behind where there were none. A file that may not be
     // written is opened read-only by itself.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;

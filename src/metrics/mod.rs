@@ -8,7 +8,8 @@ mod text;
 
 pub use endpoint::serve;
 
-use crate::ledger::{Scan, Snapshot};
+use crate::ledger::{Ledger, Scan, Snapshot};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use text::{Kind, Text};
 
@@ -17,6 +18,12 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What can be in trouble; each has a sample always, so that an alert need not ask for absent ones.
 const PARTS: [&str; 3] = ["bucket", "configuration", "store"];
+
+/// The metrics of a ledger's file, by a view of its own: whoever works with that ledger is not held up.
+pub fn of_file(ledger: &Path, now: SystemTime) -> String {
+    let snapshot = Ledger::view(ledger).and_then(|view| view.snapshot(0).ok());
+    render(snapshot.as_ref(), now)
+}
 
 /// All metrics in Prometheus's text format 0.0.4; `None` where the ledger could not be read.
 pub fn render(snapshot: Option<&Snapshot>, now: SystemTime) -> String {

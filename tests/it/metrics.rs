@@ -1,10 +1,13 @@
 //! The endpoint answers scrapers, and nobody who connects can hold it up or make it work more than once at a time.
 
-use loft::metrics::serve;
+use loft::ledger::Ledger;
+use loft::metrics::{of_file, serve};
+use loft::nix::StorePath;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -55,6 +58,29 @@ async fn answers_what_scrapers_and_people_ask() {
     }
     let old = send(address, b"GET /metrics HTTP/1.0\r\n\r\n").await;
     assert!(old.starts_with("HTTP/1.0 200") && old.ends_with("loft_x 1\n"), "{old}");
+}
+
+/// As the service uses it: the ledger is open and written to meanwhile, in the same process.
+#[tokio::test]
+async fn a_scrape_sees_a_ledger_that_is_being_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("cache.db");
+    let ledger = Ledger::open(&file);
+    let (address, _serving) = start(move || of_file(&file, SystemTime::now())).await;
+    for n in 0..20u64 {
+        let path = StorePath::parse(&format!("{n:032}-p")).unwrap();
+        ledger.queue().add(&[path], SystemTime::now()).unwrap();
+        let answer = ask(address, "GET /metrics").await;
+        assert!(answer.contains(&format!("\nloft_queue_paths {}\n", n + 1)), "{answer}");
+    }
+    // The lock by which other processes know that somebody has it open is still there: opening and closing the file
+    // beside SQLite would have dropped it.
+    if cfg!(target_os = "linux") {
+        let inode = format!(":{} ", std::fs::metadata(dir.path().join("cache.db")).unwrap().ino());
+        let locks = std::fs::read_to_string("/proc/locks").unwrap();
+        assert!(locks.lines().any(|lock| lock.contains("POSIX") && lock.contains(&inode)), "{inode}: {locks}");
+    }
+    assert_eq!(ledger.trouble(), None);
 }
 
 #[tokio::test]

@@ -1,16 +1,12 @@
 //! What `loft status` says of a cache on a real server is what is there, page after page.
 
+use crate::support::fixture_store::FixtureStore;
 use crate::support::local_store::LocalStore;
 use crate::support::loft::Loft;
 use crate::support::place::Place;
 use crate::support::process::end_of;
-use fixture_store::FixtureStore;
 use serde_json::Value;
 use std::collections::BTreeSet;
-
-#[path = "../it/support/fixture_store.rs"]
-#[allow(dead_code)] // Tests of the library ask more of it.
-mod fixture_store;
 
 /// More than a page of narinfos and one of NARs, so that listings are cut into pieces and narinfos are drawn.
 const PATHS: usize = 1300;
