@@ -26,3 +26,4 @@ pub mod watch;
 
 // 4 drivers
 pub mod config;
+pub mod follow;
