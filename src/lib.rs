@@ -27,3 +27,4 @@ pub mod watch;
 // 4 drivers
 pub mod config;
 pub mod follow;
+pub mod service;

@@ -29,8 +29,12 @@ pub enum Event<'a> {
     Retrying { what: &'a str, error: &'a str, attempt: u32, delay: Duration },
     /// The work waits for something outside, for example another machine's prune.
     Waiting { reason: &'a str },
+    /// A service begins; `what` says which store it watches for which bucket.
+    Watching { what: &'a str },
     /// A watcher saw `paths` become valid that are to be pushed.
     Noticed { paths: u64 },
+    /// All that a scan of the whole store had found has landed.
+    Scanned,
     /// A path that did not land stays queued; it is tried again after `delay`.
     Postponed { path: &'a StorePath, attempt: u32, delay: Duration },
     /// Something that a service needs (`what`: the bucket, the store) does not work; it tries again after `delay`.

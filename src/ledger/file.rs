@@ -6,7 +6,7 @@ use rustix::fs::OFlags;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -196,8 +196,12 @@ fn open_once(file: &Path) -> Result<Found, OpenError> {
     // read-only. Without O_NONBLOCK a FIFO would hold us for ever.
     let flags = (OFlags::NONBLOCK | OFlags::CLOEXEC).bits() as i32;
     let opened = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(file)?;
-    if !opened.metadata()?.is_file() {
+    let found = opened.metadata()?;
+    if !found.is_file() {
         return Err(io::Error::other("it is not a regular file").into());
+    }
+    if found.len() == 0 {
+        give_to_owner_of_folder(file, found.uid());
     }
     drop(opened);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -212,6 +216,16 @@ fn open_once(file: &Path) -> Result<Found, OpenError> {
     connection.pragma_update(None, "synchronous", "normal")?;
     prepare(&mut connection)?;
     Ok(Found::Ours(connection))
+}
+
+/// A file that root makes in a service's directory (a post-build hook before the service's first start) must be the
+/// service's. SQLite gives its journals the same owner.
+fn give_to_owner_of_folder(file: &Path, owner: u32) {
+    let Some(folder) = file.parent().and_then(|folder| fs::metadata(folder).ok()) else { return };
+    if owner == 0 && folder.uid() != 0 {
+        // Where it does not work, the service says so when it starts.
+        let _ = chown(file, Some(folder.uid()), Some(folder.gid()));
+    }
 }
 
 /// Looks before anything is written; `None` for an empty file or one of ours. All looks are one

@@ -21,6 +21,7 @@ pub use trouble::{LedgerCause, LedgerError};
 
 use crate::nix::{PathHash, Sha256};
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -65,6 +66,17 @@ impl Ledger {
                 swept: false,
             }),
         }
+    }
+
+    /// For a caller who must not wait, such as a post-build hook: whoever holds the lock for long is not
+    /// waited for, and closing writes nothing back.
+    #[must_use]
+    pub fn brief(self) -> Self {
+        if let Some(connection) = &self.lock().connection {
+            let _ = connection.busy_timeout(Duration::from_millis(300));
+            let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
+        self
     }
 
     /// A ledger that lives in memory alone.

@@ -5,7 +5,8 @@
 use super::rows::{seconds, system_time};
 use super::{Ledger, LedgerError, file};
 use crate::nix::StorePath;
-use rusqlite::{Connection, Result, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Result, Row, params};
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A due time further ahead than this was written before the clock was set back.
@@ -70,6 +71,21 @@ impl<'a> Queue<'a> {
         self.ledger.lock().must("read the queue of", |connection| {
             let due: Option<i64> = connection.query_row("SELECT min(due) FROM queue", [], |row| row.get(0))?;
             Ok(due.and_then(system_time))
+        })
+    }
+
+    /// How often the queued ones among `paths` were tried in vain.
+    pub fn attempts(&self, paths: &[&StorePath]) -> std::result::Result<HashMap<StorePath, u32>, LedgerError> {
+        self.ledger.lock().must("read the queue of", |connection| {
+            let mut statement = connection.prepare_cached("SELECT attempts FROM queue WHERE path = ?1")?;
+            let mut found = HashMap::new();
+            for path in paths {
+                let attempts: Option<i64> = statement.query_row([path.as_str()], |row| row.get(0)).optional()?;
+                if let Some(attempts) = attempts {
+                    found.insert((*path).clone(), u32::try_from(attempts).unwrap_or(u32::MAX));
+                }
+            }
+            Ok(found)
         })
     }
 

@@ -7,7 +7,7 @@ use super::rows::{find_bucket, find_or_make_bucket, seconds, system_time};
 use super::{BucketIdentity, Ledger, LedgerError, file, queue};
 use crate::nix::StorePath;
 use crate::store::Cursor;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use std::collections::HashSet;
 use std::time::SystemTime;
 
@@ -55,6 +55,13 @@ pub struct Settlement {
     pub postponed: Vec<(StorePath, String, SystemTime)>,
     /// Added to the totals; `last_success` replaces the older one.
     pub totals: Totals,
+}
+
+impl Settlement {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.done.is_empty() && self.postponed.is_empty() && self.totals == Totals::default()
+    }
 }
 
 /// The watcher's own rows in a ledger's file.
@@ -135,6 +142,27 @@ impl<'a> Watch<'a> {
                 remove.execute([store, path.as_str()])?;
             }
             Ok(())
+        })
+    }
+
+    /// Copies the places of all stores, for a dry run that goes on from there and moves nothing.
+    pub fn copy_places_to(&self, other: &Ledger) -> Result<(), LedgerError> {
+        type Places = Vec<(String, Cursor)>;
+        let (places, inventory): (Places, Vec<(String, String)>) = self.read(|connection| {
+            let mut places = connection.prepare("SELECT store, database, id, path FROM place")?;
+            let cursor =
+                |row: &Row<'_>| Ok((row.get(0)?, Cursor { database: row.get(1)?, id: row.get(2)?, path: row.get(3)? }));
+            let places = places.query_map([], cursor)?.collect::<Result<_, _>>()?;
+            let mut inventory = connection.prepare("SELECT store, path FROM inventory")?;
+            let inventory = inventory.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+            Ok((places, inventory))
+        })?;
+        other.watch().write(|transaction| {
+            for (store, cursor) in &places {
+                move_to(transaction, store, cursor)?;
+            }
+            let mut add = transaction.prepare("INSERT OR IGNORE INTO inventory (store, path) VALUES (?1, ?2)")?;
+            inventory.iter().try_for_each(|row| add.execute(params![row.0, row.1]).map(drop))
         })
     }
 

@@ -12,6 +12,8 @@ const PATIENCE: Duration = Duration::from_millis(200);
 const POLL: Duration = Duration::from_secs(5);
 /// The net where a daemon has to list everything.
 const POLL_DAEMON: Duration = Duration::from_secs(60);
+/// A large store's list takes a daemon half a second.
+const BETWEEN_LISTS: Duration = Duration::from_secs(2);
 /// Without events.
 const POLL_ALONE: Duration = Duration::from_secs(1);
 
@@ -20,6 +22,8 @@ pub struct Wake {
     #[cfg(target_os = "linux")]
     events: Option<super::inotify::Events>,
     poll: Duration,
+    lists_all: bool,
+    last: Instant,
 }
 
 impl Wake {
@@ -30,12 +34,12 @@ impl Wake {
         {
             let events = super::inotify::Events::of(location).ok();
             let poll = if events.is_none() && !lists_all { POLL_ALONE } else { poll };
-            Self { events, poll }
+            Self { events, poll, lists_all, last: Instant::now() }
         }
         #[cfg(not(target_os = "linux"))]
         {
             let _ = location;
-            Self { poll: if lists_all { poll } else { POLL_ALONE } }
+            Self { poll: if lists_all { poll } else { POLL_ALONE }, lists_all, last: Instant::now() }
         }
     }
 
@@ -51,6 +55,10 @@ impl Wake {
             () = sleep_until(poll) => self.renew(),
             () = self.settled() => {}
         }
+        if self.lists_all {
+            sleep_until(self.last + BETWEEN_LISTS).await;
+        }
+        self.last = Instant::now();
     }
 
     #[cfg(target_os = "linux")]

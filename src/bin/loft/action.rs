@@ -1,6 +1,6 @@
 //! What the typed arguments mean, as plain values without clap.
 
-use crate::args::{Arguments, BareAction, Color, Config, Key, Push, Verb};
+use crate::args::{Arguments, BareAction, Color, Config, Key, Push, Verb, Watch};
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 use loft::config::Flags;
@@ -22,7 +22,7 @@ pub enum Action {
     Push(PushRequest),
     ClearLedger,
     FillLedger,
-    /// Bare `loft`: scan if asked to, then watch.
+    /// `loft watch` and bare `loft`: scan if asked to, then watch.
     Serve {
         dry_run: bool,
     },
@@ -30,6 +30,7 @@ pub enum Action {
         dry_run: bool,
     },
     ForgetFirstScan,
+    Hook,
     GenerateKey {
         name: String,
         out: Option<PathBuf>,
@@ -87,6 +88,12 @@ impl Invocation {
                 ));
             }
             Some(Verb::Push(push)) => Action::Push(push_request(push, &mut flags)),
+            Some(Verb::Watch(watch)) => {
+                let dry_run = watch.dry_run;
+                flags = watch_flags(watch);
+                Action::Serve { dry_run }
+            }
+            Some(Verb::Hook) => Action::Hook,
             Some(Verb::Key(Key::Generate { name, out })) => Action::GenerateKey { name, out },
             Some(Verb::Key(Key::Show { file })) => Action::ShowKey { file },
             Some(Verb::Config(Config::Show { json })) => Action::ShowConfig { json },
@@ -117,6 +124,10 @@ fn push_request(push: Push, flags: &mut Flags) -> PushRequest {
         json: push.json,
         use_ledger: true,
     }
+}
+
+fn watch_flags(watch: Watch) -> Flags {
+    Flags { to: watch.to, level: watch.level, jobs: watch.jobs, signing_keys: watch.signing_key, store: watch.store }
 }
 
 fn bare_action(typed: BareAction, dry_run: bool) -> Action {

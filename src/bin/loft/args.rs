@@ -59,7 +59,7 @@ pub struct BareAction {
     /// Empty the ledger (the local memory of what the bucket has) and exit
     #[arg(long)]
     pub clear_cache: bool,
-    /// Forget that the first scan of the store was done and exit (not in this version yet)
+    /// Forget that the first scan of the store was done and exit
     #[arg(long)]
     pub reset_initial_scan: bool,
     /// Check the whole store against the bucket without the ledger, push what is missing, exit
@@ -95,6 +95,16 @@ pub struct Bare {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     Push(Push),
+    Watch(Watch),
+    /// Nix's post-build hook: queue $OUT_PATHS for the service, in milliseconds; always exits 0
+    #[command(after_help = "\
+Nix runs the hook after each build, as root, and waits for it. In nix.conf:
+  post-build-hook = /etc/nix/loft-hook
+where that is an executable file with:
+  #!/bin/sh
+  exec loft -c /etc/loft.toml hook
+The service is handed the paths at once; while it does not run they wait in its queue.")]
+    Hook,
     /// Make signing keys and show their public half
     #[command(subcommand)]
     Key(Key),
@@ -134,6 +144,36 @@ pub struct Push {
     /// One JSON object per event on stdout
     #[arg(long)]
     pub json: bool,
+    /// Compression level: zstd 1 to 22 (3), xz 0 to 9 (6)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub level: Option<i64>,
+    /// Uploads in flight (`upload_threads` of the configuration)
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
+    pub jobs: Option<i64>,
+    /// Sign with the secret key in this file (repeatable); replaces the configured keys
+    #[arg(long, value_name = "FILE")]
+    pub signing_key: Vec<PathBuf>,
+    /// Nix store to read: auto, daemon, local, unix://SOCKET, local?root=DIR or a chroot store's directory
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
+}
+
+/// Push what becomes valid in the store, from now on and since the last time
+///
+/// Bare `loft` does the same. With `scan_on_startup` in loft.toml, what the store has already is pushed first, once.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  loft -c /etc/loft.toml watch
+  loft watch --to 's3://nix-cache?endpoint=http://localhost:3900&region=garage'
+SIGTERM settles what is in flight and leaves the rest queued; SIGHUP rereads loft.toml and keys.")]
+pub struct Watch {
+    /// Where to: s3://BUCKET?endpoint=…&region=… or file:///DIRECTORY [env: LOFT_CACHE]
+    #[arg(long, value_name = "URL")]
+    pub to: Option<String>,
+    /// Say what would be pushed and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Compression level: zstd 1 to 22 (3), xz 0 to 9 (6)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub level: Option<i64>,

@@ -53,6 +53,18 @@ pub fn clear_ledger(invocation: &Invocation) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// `--reset-initial-scan`.
+pub fn forget_first_scan(invocation: &Invocation) -> Result<Exit, Failure> {
+    let loaded = read(invocation)?;
+    let file = &loaded.settings.ledger;
+    Ledger::open(file).watch().forget_scans()?;
+    tell(&format!(
+        "The first scan is forgotten ({}); with scan_on_startup the next start scans again.\n",
+        file.display()
+    ));
+    Ok(Exit::Done)
+}
+
 fn sources(invocation: &Invocation, strict: bool) -> Sources {
     let environment = environment().collect();
     Sources { file: invocation.config.clone(), environment, flags: invocation.flags.clone(), strict }

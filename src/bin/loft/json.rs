@@ -45,7 +45,9 @@ fn object(event: Event<'_>) -> Option<Value> {
             "event": "retrying", "what": what, "error": error, "attempt": attempt, "delay": delay.as_secs_f64(),
         }),
         Event::Waiting { reason } => json!({"event": "waiting", "reason": reason}),
+        Event::Watching { what } => json!({"event": "watching", "what": what}),
         Event::Noticed { paths } => json!({"event": "noticed", "paths": paths}),
+        Event::Scanned => json!({"event": "scanned"}),
         Event::Postponed { path, attempt, delay } => {
             json!({"event": "postponed", "path": path, "attempt": attempt, "delay": delay.as_secs_f64()})
         }

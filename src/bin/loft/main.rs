@@ -9,12 +9,16 @@ mod args;
 mod config;
 mod exit;
 mod failure;
+mod hook;
 mod json;
 mod key;
+mod log;
 mod network;
 mod output;
 mod push;
 mod quantity;
+mod serve;
+mod supervisor;
 mod terminal;
 
 use action::{Action, Invocation};
@@ -25,7 +29,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(output::tell_panic));
-    // The hook has told it; 101 would be outside of what exit.rs promises.
+    // The panic hook has told it; 101 would be outside of what exit.rs promises.
     std::panic::catch_unwind(run).unwrap_or(Exit::Stopped).into()
 }
 
@@ -35,7 +39,7 @@ fn run() -> Exit {
         Err(usage) => {
             // Help and version are what was asked for. A usage error is not 2, clap's own choice: here
             // that means "finished, but some did not land".
-            let exit = if usage.use_stderr() { Exit::Stopped } else { Exit::Done };
+            let exit = if usage.use_stderr() && !hook::is_asked_for() { Exit::Stopped } else { Exit::Done };
             let _ = usage.print();
             return exit;
         }
@@ -60,10 +64,10 @@ fn act(invocation: &Invocation) -> Result<Exit, Failure> {
         Action::ClearLedger => config::clear_ledger(invocation),
         Action::Push(request) => push::push(invocation, request),
         Action::FillLedger => push::fill_ledger(invocation),
-        Action::Serve { .. } => Err(not_yet("Watching the store")
-            .hint("push what you have now with: loft push ./result (or everything with: loft --force-scan)")),
+        Action::Serve { dry_run } => serve::serve(invocation, *dry_run),
+        Action::Hook => Ok(hook::hook(invocation)),
         Action::Prune { .. } => Err(not_yet("--prune")),
-        Action::ForgetFirstScan => Err(not_yet("--reset-initial-scan")),
+        Action::ForgetFirstScan => config::forget_first_scan(invocation),
     }
 }
 

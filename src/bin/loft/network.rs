@@ -53,17 +53,26 @@ impl Network {
 
     /// Everything that a push works with.
     pub fn ends(&self, loaded: &Loaded, store: Arc<dyn Store>, report: Arc<dyn Report>) -> Result<Ends, Failure> {
-        let clock = Arc::new(SystemClock);
-        let requests = Arc::<Requests>::default();
-        let environment = config::environment().collect();
-        let opening = bucket::open(loaded.bucket()?, &environment, clock.clone(), report.clone(), requests.clone());
-        let bucket = self.run(opening)?;
         let ledger = Ledger::open(&loaded.settings.ledger);
         if let Some(trouble) = ledger.trouble() {
             tell(&format!("warning: {trouble}\n"));
         }
-        Ok(Ends { store, bucket, ledger: Arc::new(ledger), clock, report, requests })
+        self.run(ends(loaded, store, Arc::new(ledger), report))
     }
+}
+
+/// The ends with a ledger that is open already.
+pub async fn ends(
+    loaded: &Loaded,
+    store: Arc<dyn Store>,
+    ledger: Arc<Ledger>,
+    report: Arc<dyn Report>,
+) -> Result<Ends, Failure> {
+    let clock = Arc::new(SystemClock);
+    let requests = Arc::<Requests>::default();
+    let environment = config::environment().collect();
+    let bucket = bucket::open(loaded.bucket()?, &environment, clock.clone(), report.clone(), requests.clone()).await?;
+    Ok(Ends { store, bucket, ledger, clock, report, requests })
 }
 
 impl Network {

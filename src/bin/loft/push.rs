@@ -86,7 +86,7 @@ fn exit(summary: &Summary) -> Exit {
     }
 }
 
-fn options(loaded: &Loaded, request: &PushRequest, interrupt: Interrupt) -> Result<Options, Failure> {
+pub fn options(loaded: &Loaded, request: &PushRequest, interrupt: Interrupt) -> Result<Options, Failure> {
     let settings = &loaded.settings;
     let signing = loaded.signing_keys()?;
     config::tell_warnings(&signing.warnings);

@@ -181,8 +181,10 @@ impl Report for Terminal {
                 }
             }
             Event::Waiting { reason } => self.line(&format!("waiting: {reason}")),
+            Event::Watching { what } => self.line(what),
             Event::Noticed { paths } if self.voice.debug => self.line(&format!("noticed: {paths} new")),
             Event::Noticed { .. } => {}
+            Event::Scanned => self.line("scanned: all that the store had has landed"),
             Event::Postponed { path, delay, .. } => {
                 self.line(&format!("postponed: {path} is tried again in {}", duration(delay)));
             }

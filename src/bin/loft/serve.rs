@@ -1,0 +1,185 @@
+//! `loft watch` and bare `loft`: the service, and what a service owes to the system around it.
+
+use crate::action::{Invocation, PushRequest, Roots};
+use crate::config;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::log::Log;
+use crate::network::{self, Network};
+use crate::output::tell;
+use crate::push;
+use crate::supervisor::Supervisor;
+use async_trait::async_trait;
+use loft::config::Loaded;
+use loft::ledger::Ledger;
+use loft::push::Interrupt;
+use loft::report::{Event, Report};
+use loft::service::{self, Command, Host, Inlets, Lock, Pace, Setup};
+use loft::store::{self, Store};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+pub fn serve(invocation: &Invocation, dry_run: bool) -> Result<Exit, Failure> {
+    let loaded = config::read(invocation)?;
+    loaded.bucket()?;
+    tell_what_has_no_effect(&loaded);
+    let report: Arc<dyn Report> = Arc::new(Log::new(invocation.voice));
+    let ledger = Ledger::open(&loaded.settings.ledger);
+    if let Some(trouble) = ledger.trouble() {
+        tell(&format!("warning: {trouble}\n"));
+    }
+    // Beside the configured file, where hooks look for the socket, even if the ledger itself had to go elsewhere.
+    let file = loaded.settings.ledger.clone();
+    let _lock = if dry_run { None } else { Some(Lock::take(&file)?) };
+    let ledger = Arc::new(if dry_run { copy_of_places(&ledger) } else { ledger });
+
+    let network = Network::start()?;
+    let program =
+        Program { invocation, dry_run, report: report.clone(), ledger, supervisor: Supervisor::of_environment() };
+    let ended = network.run(async {
+        let setup = program.setup(&loaded).await?;
+        report_start(report.as_ref(), &setup);
+        let socket = if dry_run { None } else { listen(&file, report.as_ref()) };
+        let (commands, receiver) = mpsc::channel(4);
+        pass_signals_on(commands)?;
+        service::run(setup, &program, Inlets { commands: receiver, socket }, Pace::default()).await?;
+        Ok::<_, Failure>(())
+    });
+    if !dry_run {
+        // Nobody listens there any more; a stale one only costs hooks a failed connection.
+        let _ = std::fs::remove_file(service::socket_path(&file));
+    }
+    network.stop();
+    ended.map(|()| Exit::Done)
+}
+
+/// The service's way to the configuration and to systemd.
+struct Program<'a> {
+    invocation: &'a Invocation,
+    dry_run: bool,
+    report: Arc<dyn Report>,
+    ledger: Arc<Ledger>,
+    supervisor: Supervisor,
+}
+
+impl Program<'_> {
+    async fn setup(&self, loaded: &Loaded) -> Result<Setup, Failure> {
+        let request = PushRequest {
+            roots: Roots::Typed { paths: Vec::new(), stdin: false },
+            closure: true,
+            pin: None,
+            dry_run: self.dry_run,
+            json: false,
+            use_ledger: true,
+        };
+        let options = push::options(loaded, &request, Interrupt::default())?;
+        let store: Arc<dyn Store> = Arc::from(store::open(&loaded.settings.store)?);
+        let ends = network::ends(loaded, store, self.ledger.clone(), self.report.clone()).await?;
+        let service = &loaded.settings.service;
+        Ok(Setup {
+            ends,
+            options,
+            store: loaded.settings.store.clone(),
+            scan: service.scan_on_startup,
+            populate: service.populate_cache_on_startup && !self.dry_run,
+        })
+    }
+}
+
+#[async_trait]
+impl Host for Program<'_> {
+    async fn reload(&self) -> Result<Setup, String> {
+        let told = |failure: Failure| failure.render().trim_end().replace('\n', "; ");
+        let loaded = config::read(self.invocation).map_err(told)?;
+        self.setup(&loaded).await.map_err(told)
+    }
+
+    fn ready(&self) {
+        self.supervisor.ready();
+    }
+
+    fn status(&self, text: &str) {
+        self.supervisor.status(text);
+    }
+
+    fn reloading(&self) {
+        self.supervisor.reloading();
+    }
+
+    fn stopping(&self) {
+        self.supervisor.stopping();
+    }
+
+    fn alive(&self) {
+        self.supervisor.alive();
+    }
+
+    fn alive_every(&self) -> Option<Duration> {
+        self.supervisor.alive_every()
+    }
+}
+
+/// SIGTERM and SIGINT settle and end; a second one ends at once. SIGHUP rereads the configuration.
+fn pass_signals_on(commands: mpsc::Sender<Command>) -> Result<(), Failure> {
+    let catch = |kind| signal(kind).map_err(|source| SignalError { source });
+    let (mut int, mut term, mut hup) =
+        (catch(SignalKind::interrupt())?, catch(SignalKind::terminate())?, catch(SignalKind::hangup())?);
+    tokio::spawn(async move {
+        loop {
+            let command = tokio::select! {
+                _ = int.recv() => Command::Stop,
+                _ = term.recv() => Command::Stop,
+                _ = hup.recv() => Command::Reload,
+            };
+            if commands.send(command).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+/// A service without a socket still has its queue and the store's database.
+fn listen(ledger: &Path, report: &dyn Report) -> Option<UnixListener> {
+    match service::listen(ledger) {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            let socket = service::socket_path(ledger);
+            let message = format!("Could not listen for post-build hooks on {}: {error}", socket.display());
+            report.event(Event::Warning { message: &message });
+            None
+        }
+    }
+}
+
+/// A dry run goes on from where the service is, but moves nothing there.
+fn copy_of_places(ledger: &Ledger) -> Ledger {
+    let copy = Ledger::in_memory();
+    // A ledger that cannot be read: the dry run watches from now on.
+    let _ = ledger.watch().copy_places_to(&copy);
+    copy
+}
+
+fn report_start(report: &dyn Report, setup: &Setup) {
+    let what = format!("watching {} for {}", setup.ends.store.describe(), setup.ends.bucket.describe());
+    report.event(Event::Watching { what: &what });
+}
+
+fn tell_what_has_no_effect(loaded: &Loaded) {
+    if loaded.settings.prune.enabled {
+        tell("warning: prune_enabled has no effect in this version of loft yet\n");
+    }
+    if loaded.settings.service.metrics_address.is_some() {
+        tell("warning: metrics_address has no effect in this version of loft yet\n");
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("Could not set up signal handling")]
+struct SignalError {
+    source: std::io::Error,
+}

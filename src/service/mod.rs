@@ -1,0 +1,330 @@
+//! The service: pushes what becomes valid, for as long as it runs and since it ran last.
+//!
+//! One loop over one closed set of events ([`event`]). What was noticed is queued durably in the
+//! same transaction that moves the cursor on, and leaves the queue only by landing or by leaving the
+//! store; so a crash at any moment costs at most a look at what has landed already. One push is
+//! under way at a time; what is noticed meanwhile is the next one.
+
+mod event;
+mod fates;
+mod lock;
+mod looking;
+mod outage;
+mod pace;
+mod settling;
+mod socket;
+mod status;
+mod work;
+
+pub use event::Command;
+pub use lock::{Lock, LockError};
+pub use pace::Pace;
+pub use socket::path as socket_path;
+
+use crate::ledger::{BucketIdentity, LedgerError};
+use crate::nix::StorePath;
+use crate::push::{Ends, Interrupt, Options};
+use crate::store::{Location, Store, StoreError};
+use crate::watch::{Place, Wake};
+use async_trait::async_trait;
+use event::Event;
+use outage::{Need, Outages};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::UnixListener;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{AbortHandle, LocalSet};
+use tokio::time::{Instant, sleep_until};
+use work::Work;
+
+/// What the configuration makes of the service; made anew when that is reread.
+pub struct Setup {
+    /// Its `store` is the first one; the service opens others as it needs them.
+    pub ends: Ends,
+    pub options: Options,
+    pub store: crate::store::Settings,
+    /// Queue the whole store once.
+    pub scan: bool,
+    /// Fill the ledger from a listing first.
+    pub populate: bool,
+}
+
+/// The program around the service, and what supervises that.
+#[async_trait]
+pub trait Host: Send + Sync {
+    /// Reads the configuration again; the error says why the old one stays.
+    async fn reload(&self) -> Result<Setup, String>;
+    /// The service watches: whatever becomes valid from now on is seen.
+    fn ready(&self);
+    /// What it does, for people.
+    fn status(&self, text: &str);
+    fn reloading(&self);
+    fn stopping(&self);
+    /// A sign of life; asked for this often, if at all.
+    fn alive(&self);
+    fn alive_every(&self) -> Option<Duration>;
+}
+
+/// What goes on beside the loop and talks to it.
+pub struct Inlets {
+    pub commands: mpsc::Receiver<Command>,
+    /// For post-build hooks.
+    pub socket: Option<UnixListener>,
+}
+
+/// Why the service ended although nobody wanted it to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    #[error("Could not read the Nix store")]
+    Store(#[from] StoreError),
+    #[error("The service keeps its place and its queue in the ledger")]
+    Ledger(#[from] LedgerError),
+}
+
+/// Listens for post-build hooks beside the ledger, whose lock the caller holds.
+pub fn listen(ledger: &std::path::Path) -> std::io::Result<UnixListener> {
+    socket::listen(ledger)
+}
+
+/// Runs until it is told to stop.
+pub async fn run(setup: Setup, host: &dyn Host, inlets: Inlets, pace: Pace) -> Result<(), ServiceError> {
+    // A push is a task beside the loop, on the loop's own thread: its future does not travel.
+    LocalSet::new().run_until(turn(setup, host, inlets, pace)).await
+}
+
+async fn turn(setup: Setup, host: &dyn Host, inlets: Inlets, pace: Pace) -> Result<(), ServiceError> {
+    let (mut service, mut inlets) = Service::start(setup, host, inlets, pace)?;
+    // The first look comes before anybody is told that nothing will be missed.
+    service.look().await;
+    host.ready();
+    loop {
+        service.tell_alive();
+        service.start_work().await;
+        service.tell_status();
+        match service.next(&mut inlets).await {
+            Event::StoreChanged => service.look().await,
+            Event::Asked(asked) => service.take_over(asked).await,
+            Event::Doubt(error) => service.doubt(&error),
+            Event::WorkEnded(ended) => service.settle(*ended).await,
+            Event::TimeIsUp => {}
+            Event::Command(Command::Reload) => service.reload().await,
+            Event::Command(Command::Stop) => break,
+        }
+    }
+    service.stop(&mut inlets).await;
+    Ok(())
+}
+
+/// What the loop knows. Its parts are in the files of the events that change them.
+struct Service<'h> {
+    setup: Setup,
+    host: &'h dyn Host,
+    pace: Pace,
+    /// Names the store in the ledger.
+    store_key: String,
+    /// Open while something is queued or under way: its connection holds the temporary roots.
+    store: Option<Arc<dyn Store>>,
+    place: Place,
+    outages: Outages,
+    /// Work that goes before the queue.
+    first: VecDeque<Work>,
+    /// Noticed, but the ledger could not take them.
+    unsaved: BTreeSet<StorePath>,
+    under_way: Option<UnderWay>,
+    /// Whose first scan is being worked off.
+    scanning: Option<BucketIdentity>,
+    status: String,
+    wake: Arc<Notify>,
+    waking: Helper,
+    /// A look asks a daemon for every valid path.
+    lists_all: bool,
+    doubts: mpsc::Sender<String>,
+    ended: mpsc::Sender<work::Ended>,
+    alive_at: Option<Instant>,
+    /// When the next path of the queue is due.
+    due_at: Option<Instant>,
+}
+
+struct UnderWay {
+    interrupt: Interrupt,
+    abort: AbortHandle,
+    paths: usize,
+}
+
+/// Where events come from.
+struct Sources {
+    commands: mpsc::Receiver<Command>,
+    asked: mpsc::Receiver<socket::Asked>,
+    doubts: mpsc::Receiver<String>,
+    ended: mpsc::Receiver<work::Ended>,
+    _listening: Option<Helper>,
+}
+
+/// A task that ends with its owner.
+struct Helper(AbortHandle);
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<'h> Service<'h> {
+    fn start(setup: Setup, host: &'h dyn Host, inlets: Inlets, pace: Pace) -> Result<(Self, Sources), ServiceError> {
+        let location = setup.ends.store.location().clone();
+        let store_key = looking::key(&location);
+        let place = looking::known_place(&setup, &store_key)?;
+        Outages::forget_old(&setup.ends.ledger);
+
+        let lists_all = matches!(place, Place::Inventory(_));
+        let wake = Arc::new(Notify::new());
+        let waking = waking(&location, lists_all, wake.clone());
+        let (ask, asked) = mpsc::channel(64);
+        let listening = inlets.socket.map(|listener| Helper(tokio::spawn(socket::serve(listener, ask)).abort_handle()));
+        let (doubts, doubted) = mpsc::channel(1);
+        let (ended, endings) = mpsc::channel(1);
+        let mut first = VecDeque::new();
+        if setup.populate {
+            first.push_back(Work::Populate);
+        }
+        if setup.scan {
+            first.push_back(Work::Scan);
+        }
+        let service = Self {
+            store: None,
+            store_key,
+            place,
+            outages: Outages::default(),
+            first,
+            unsaved: BTreeSet::new(),
+            under_way: None,
+            scanning: None,
+            status: String::new(),
+            wake,
+            waking,
+            lists_all,
+            doubts,
+            ended,
+            alive_at: None,
+            due_at: None,
+            setup,
+            host,
+            pace,
+        };
+        let commands = inlets.commands;
+        Ok((service, Sources { commands, asked, doubts: doubted, ended: endings, _listening: listening }))
+    }
+
+    /// Waits for news in the way that suits the store.
+    fn watch(&mut self, lists_all: bool) {
+        self.lists_all = lists_all;
+        self.waking = waking(self.setup.ends.store.location(), lists_all, self.wake.clone());
+    }
+
+    fn tell_alive(&mut self) {
+        let Some(every) = self.host.alive_every() else { return };
+        let now = Instant::now();
+        if self.alive_at.is_none_or(|at| at <= now) {
+            self.host.alive();
+            self.alive_at = Some(now + every);
+        }
+    }
+
+    /// Waits for what happens next.
+    async fn next(&mut self, sources: &mut Sources) -> Event {
+        let timer = [self.alive_at, self.next_attempt()].into_iter().flatten().min();
+        let time_is_up = async {
+            match timer {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            command = sources.commands.recv() => Event::Command(command.unwrap_or(Command::Stop)),
+            Some(ended) = sources.ended.recv() => Event::WorkEnded(Box::new(ended)),
+            Some(asked) = sources.asked.recv() => Event::Asked(asked),
+            () = self.wake.notified() => Event::StoreChanged,
+            Some(error) = sources.doubts.recv() => Event::Doubt(error),
+            () = time_is_up => Event::TimeIsUp,
+        }
+    }
+
+    fn doubt(&mut self, error: &str) {
+        let now = self.setup.ends.clock.wall();
+        self.outages.doubted(Need::Bucket, error, &self.setup.ends.ledger, now);
+    }
+
+    /// Configuration and keys anew; what is under way ends with the old ones.
+    async fn reload(&mut self) {
+        self.host.reloading();
+        let ends = &self.setup.ends;
+        match self.host.reload().await {
+            Ok(setup) => {
+                let _ = ends.ledger.watch().end_outage("configuration");
+                if setup.scan && !self.setup.scan {
+                    self.first.push_back(Work::Scan);
+                }
+                let location = setup.ends.store.location();
+                if looking::key(location) != self.store_key {
+                    let message = "Another store needs a restart of the service; it goes on with the old one";
+                    ends.report.event(crate::report::Event::Warning { message });
+                }
+                self.setup = Setup { store: self.setup.store.clone(), ..setup };
+                // Whatever was waited for may have been mended with it.
+                self.outages.hurry();
+            }
+            Err(why) => {
+                let message = format!("The configuration was not reread, the old one stays: {why}");
+                ends.report.event(crate::report::Event::Warning { message: &message });
+                let _ = ends.ledger.watch().note_outage("configuration", &why, ends.clock.wall());
+            }
+        }
+        self.host.ready();
+    }
+
+    /// Lets what is in flight settle within bounds. What does not is still queued.
+    async fn stop(&mut self, sources: &mut Sources) {
+        self.host.stopping();
+        let Some(under_way) = &self.under_way else { return };
+        under_way.interrupt.raise();
+        let abort = under_way.abort.clone();
+        if under_way.paths == 0 {
+            // Listing and scanning have nothing in flight that could be lost.
+            return abort.abort();
+        }
+        let end = Instant::now() + self.pace.settling;
+        loop {
+            tokio::select! {
+                Some(ended) = sources.ended.recv() => {
+                    self.settle(ended).await;
+                    return;
+                }
+                // Hooks are served to the last: their builds must not wait.
+                Some(asked) = sources.asked.recv() => self.take_over(asked).await,
+                command = sources.commands.recv() => if command != Some(Command::Reload) {
+                    abort.abort();
+                    return;
+                },
+                () = sleep_until(end) => {
+                    abort.abort();
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Notifies `wake` whenever it is time to look, and at once.
+fn waking(location: &Location, lists_all: bool, wake: Arc<Notify>) -> Helper {
+    let mut waking = Wake::new(location, lists_all);
+    wake.notify_one();
+    let task = tokio::spawn(async move {
+        loop {
+            waking.next().await;
+            wake.notify_one();
+        }
+    });
+    Helper(task.abort_handle())
+}

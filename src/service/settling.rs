@@ -1,0 +1,274 @@
+//! Starting work, and what follows from its end.
+
+use super::outage::Need;
+use super::work::{self, Done, Ended, Failed, Work};
+use super::{Service, UnderWay, looking};
+use crate::ledger::{Settlement, Totals};
+use crate::nix::StorePath;
+use crate::push::{Interrupt, PushError};
+use crate::record::seconds;
+use crate::remedy::{Remedy, chain};
+use crate::report::{Event, Outcome, Summary};
+use crate::store::Store;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+impl Service<'_> {
+    /// Starts the next piece of work, where there is one and nothing forbids it.
+    pub(super) async fn start_work(&mut self) {
+        if self.under_way.is_some() || !self.outages.allow(Need::Bucket) || !self.outages.allow(Need::Store) {
+            return;
+        }
+        let work = match self.first.pop_front() {
+            Some(work) => work,
+            None => match self.batch().await {
+                Some(paths) => Work::Push(paths),
+                None => return,
+            },
+        };
+        let Some(store) = self.open_store().await else {
+            self.first.push_front(work);
+            return;
+        };
+        let paths = match &work {
+            Work::Push(paths) => paths.len(),
+            Work::Populate | Work::Scan => 0,
+        };
+        let interrupt = Interrupt::default();
+        let (doubts, ended) = (self.doubts.clone(), self.ended.clone());
+        let abort = work::start(work, &self.setup, store, interrupt.clone(), doubts, ended);
+        self.under_way = Some(UnderWay { interrupt, abort, paths });
+    }
+
+    /// Paths that are due.
+    async fn batch(&mut self) -> Option<Vec<StorePath>> {
+        if self.unsaved.is_empty() && self.due_at.is_none_or(|at| at > Instant::now()) {
+            return None;
+        }
+        let (ledger, now, limit) = (self.setup.ends.ledger.clone(), self.setup.ends.clock.wall(), self.pace.batch);
+        let found = tokio::task::spawn_blocking(move || {
+            let due = ledger.queue().due(now, limit)?;
+            let next = if due.is_empty() { ledger.queue().next_due()? } else { None };
+            Ok::<_, crate::ledger::LedgerError>((due, next))
+        })
+        .await;
+        let mut paths: Vec<StorePath> = match found {
+            Ok(Ok((due, next))) => {
+                self.due_at = next.map(|at| Instant::now() + at.duration_since(now).unwrap_or_default());
+                due.into_iter().map(|queued| queued.path).collect()
+            }
+            Ok(Err(error)) => {
+                self.due_at = None;
+                self.ledger_failed(&chain(&error));
+                Vec::new()
+            }
+            Err(_) => Vec::new(),
+        };
+        paths.extend(self.unsaved.iter().filter(|path| !paths.contains(path)).cloned().collect::<Vec<_>>());
+        (!paths.is_empty()).then_some(paths)
+    }
+
+    async fn open_store(&mut self) -> Option<Arc<dyn Store>> {
+        if let Some(store) = &self.store {
+            return Some(store.clone());
+        }
+        let settings = self.setup.store.clone();
+        match tokio::task::spawn_blocking(move || crate::store::open(&settings)).await {
+            Ok(Ok(store)) => {
+                let store: Arc<dyn Store> = Arc::from(store);
+                self.store = Some(store.clone());
+                Some(store)
+            }
+            Ok(Err(error)) => {
+                self.store_failed(&chain(&error));
+                None
+            }
+            Err(error) => {
+                self.store_failed(&chain(&error));
+                None
+            }
+        }
+    }
+
+    /// What follows from the end of the work.
+    pub(super) async fn settle(&mut self, ended: Ended) {
+        self.under_way = None;
+        let Ended { work, result, outcomes } = ended;
+        let worked = result.is_ok();
+        let settlement = match result {
+            Ok(done) => self.done(done, &outcomes),
+            Err(failed) => self.failed(work, &failed),
+        };
+        if worked {
+            let ends = &self.setup.ends;
+            self.outages.works(Need::Bucket, &ends.ledger, ends.report.as_ref());
+        }
+        self.write(settlement).await;
+        self.renew_store().await;
+    }
+
+    fn done(&mut self, done: Done, outcomes: &HashMap<StorePath, Outcome>) -> Settlement {
+        match done {
+            Done::Populated => Settlement::default(),
+            Done::Scanned { bucket, queued } => {
+                if let Some(paths) = queued {
+                    self.setup.ends.report.event(Event::Noticed { paths });
+                }
+                self.scanning = Some(bucket);
+                self.due_at = Some(Instant::now());
+                Settlement::default()
+            }
+            Done::Pushed(summary) => {
+                // Whatever else was due was left for the next batch.
+                self.due_at = Some(Instant::now());
+                self.settlement(outcomes, &summary)
+            }
+        }
+    }
+
+    /// A push that failed as a whole: one path's fault, or everybody's?
+    ///
+    /// All of it stays queued, also what had landed before: it may not have been recorded.
+    fn failed(&mut self, work: Work, failed: &Failed) -> Settlement {
+        let why = chain(failed);
+        let about_item = matches!(failed, Failed::Push(error) if error.remedy() == Remedy::GiveUpOnItem);
+        match (work, failed) {
+            (_, Failed::Push(PushError::Interrupted)) => {}
+            (Work::Push(mut paths), _) if about_item && paths.len() > 1 => {
+                // Nobody says which one: halves will.
+                let rest = paths.split_off(paths.len() / 2);
+                self.first.push_front(Work::Push(rest));
+                self.first.push_front(Work::Push(paths));
+            }
+            (Work::Push(paths), _) if about_item => {
+                let failed = |path| (path, Outcome::Failed { why: why.clone(), blocked_by: None });
+                let outcomes = paths.into_iter().map(failed).collect();
+                return self.settlement(&outcomes, &Summary { failed: 1, ..Summary::default() });
+            }
+            (work, failed) => {
+                if let Work::Populate | Work::Scan = work {
+                    self.first.push_front(work);
+                }
+                self.due_at = Some(Instant::now());
+                match failed {
+                    Failed::Store(_) | Failed::Push(PushError::Store(_)) => self.store_failed(&why),
+                    Failed::Ledger(_) => self.ledger_failed(&why),
+                    Failed::Push(_) | Failed::Task(_) => {
+                        let ends = &self.setup.ends;
+                        let now = ends.clock.wall();
+                        self.outages.failed(Need::Bucket, &why, &self.pace, &ends.ledger, now, ends.report.as_ref());
+                    }
+                }
+            }
+        }
+        Settlement::default()
+    }
+
+    /// Which paths leave the queue, and which stay until when.
+    fn settlement(&mut self, outcomes: &HashMap<StorePath, Outcome>, summary: &Summary) -> Settlement {
+        let ends = &self.setup.ends;
+        let now = ends.clock.wall();
+        let attempts = attempts(ends, outcomes);
+        let mut settlement = Settlement::default();
+        for (path, outcome) in outcomes {
+            match outcome {
+                Outcome::Failed { why, .. } => {
+                    let Some(before) = attempts.get(path) else { continue };
+                    let attempt = before + 1;
+                    let delay = self.pace.delay(attempt, self.pace.longest_for_path);
+                    ends.report.event(Event::Postponed { path, attempt, delay });
+                    settlement.postponed.push((path.clone(), why.clone(), now + delay));
+                }
+                Outcome::Interrupted => {}
+                Outcome::Pushed { .. }
+                | Outcome::Present
+                | Outcome::Upstream { .. }
+                | Outcome::Ignored { .. }
+                | Outcome::Invalid
+                | Outcome::WouldPush { .. } => settlement.done.push(path.clone()),
+            }
+        }
+        for path in &settlement.done {
+            self.unsaved.remove(path);
+        }
+        settlement.totals = Totals {
+            batches: u64::from(summary.considered > 0),
+            pushed: summary.pushed,
+            failed: settlement.postponed.len() as u64,
+            nar_size: summary.nar_size,
+            file_size: summary.file_size,
+            last_success: if summary.pushed + summary.present > 0 { seconds(now) } else { 0 },
+        };
+        settlement
+    }
+
+    async fn write(&mut self, settlement: Settlement) {
+        let (ledger, scanning, now) =
+            (self.setup.ends.ledger.clone(), self.scanning.clone(), self.setup.ends.clock.wall());
+        let written = tokio::task::spawn_blocking(move || {
+            if !settlement.is_empty() {
+                ledger.watch().settle(&settlement)?;
+            }
+            match &scanning {
+                Some(bucket) => ledger.watch().end_scan(bucket, now),
+                None => Ok(false),
+            }
+        })
+        .await;
+        match written {
+            Ok(Ok(scan_ended)) => {
+                let ends = &self.setup.ends;
+                self.outages.works(Need::Ledger, &ends.ledger, ends.report.as_ref());
+                if scan_ended {
+                    ends.report.event(Event::Scanned);
+                }
+            }
+            Ok(Err(error)) => self.ledger_failed(&chain(&error)),
+            Err(_) => {}
+        }
+    }
+
+    /// Temporary roots end with their connection alone: what is still queued gets new ones before the
+    /// old connection goes.
+    async fn renew_store(&mut self) {
+        let Some(old) = self.store.take() else { return };
+        let (settings, ledger) = (self.setup.store.clone(), self.setup.ends.ledger.clone());
+        let unsaved: Vec<StorePath> = self.unsaved.iter().cloned().collect();
+        let renewed = tokio::task::spawn_blocking(move || {
+            let queued = ledger.queue().list(looking::MOST_PROTECTED).unwrap_or_default();
+            let waiting: Vec<StorePath> = queued.into_iter().map(|queued| queued.path).chain(unsaved).collect();
+            if waiting.is_empty() {
+                return None;
+            }
+            let store: Option<Arc<dyn Store>> = crate::store::open(&settings).ok().map(Arc::from);
+            if let Some(store) = &store {
+                looking::protect(store.as_ref(), &waiting);
+            }
+            drop(old);
+            store
+        })
+        .await;
+        self.store = renewed.ok().flatten();
+    }
+
+    /// When something that is put off may be tried.
+    pub(super) fn next_attempt(&self) -> Option<Instant> {
+        if self.under_way.is_some() {
+            return None;
+        }
+        let wanted = if self.first.is_empty() && self.unsaved.is_empty() { self.due_at? } else { Instant::now() };
+        let needs = [Need::Bucket, Need::Store, Need::Ledger];
+        Some(needs.iter().filter_map(|need| self.outages.until(*need)).fold(wanted, Instant::max))
+    }
+}
+
+/// How often the queued ones among the failed were tried before.
+fn attempts(ends: &crate::push::Ends, outcomes: &HashMap<StorePath, Outcome>) -> HashMap<StorePath, u32> {
+    let failed: Vec<&StorePath> = outcomes
+        .iter()
+        .filter(|(_, outcome)| matches!(outcome, Outcome::Failed { .. }))
+        .map(|(path, _)| path)
+        .collect();
+    ends.ledger.queue().attempts(&failed).unwrap_or_default()
+}

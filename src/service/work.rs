@@ -1,0 +1,111 @@
+//! The one piece of work that is under way: a batch of the queue, or what comes before the first.
+
+use super::Setup;
+use super::fates::Fates;
+use crate::ledger::{BucketIdentity, Scan};
+use crate::nix::StorePath;
+use crate::plan::Request;
+use crate::push::{self, Ends, Interrupt, Options, PushError};
+use crate::report::{Outcome, Summary};
+use crate::store::Store;
+use crate::watch::is_pushed;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// What there is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// Fill the ledger from a listing (`populate_cache_on_startup`).
+    Populate,
+    /// Queue the whole store, unless that was done before for this bucket (`scan_on_startup`).
+    Scan,
+    /// Push these with their closures.
+    Push(Vec<StorePath>),
+}
+
+/// How it ended.
+pub struct Ended {
+    pub work: Work,
+    pub result: Result<Done, Failed>,
+    /// Of the paths of a push; also where it failed as a whole.
+    pub outcomes: HashMap<StorePath, Outcome>,
+}
+
+#[derive(Debug)]
+pub enum Done {
+    Populated,
+    /// `queued` is nothing where the scan was begun or done before.
+    Scanned {
+        bucket: BucketIdentity,
+        queued: Option<u64>,
+    },
+    Pushed(Summary),
+}
+
+/// Why it failed as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    #[error(transparent)]
+    Push(#[from] PushError),
+    #[error("Could not read the Nix store")]
+    Store(#[from] crate::store::StoreError),
+    #[error(transparent)]
+    Ledger(#[from] crate::ledger::LedgerError),
+    #[error("A task of the service failed")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// Starts `work`; whoever aborts it loses no more than the work.
+pub fn start(
+    work: Work,
+    setup: &Setup,
+    store: Arc<dyn Store>,
+    interrupt: Interrupt,
+    doubts: mpsc::Sender<String>,
+    ended: mpsc::Sender<Ended>,
+) -> tokio::task::AbortHandle {
+    let fates = Arc::new(Fates::new(setup.ends.report.clone(), doubts));
+    let ends = Ends { store, report: fates.clone(), ..setup.ends.clone() };
+    let options = Options { interrupt, ..setup.options.clone() };
+    let task = tokio::task::spawn_local({
+        let work = work.clone();
+        async move { carry_out(work, &ends, &options).await }
+    });
+    let abort = task.abort_handle();
+    tokio::task::spawn_local(async move {
+        let result = match task.await {
+            Ok(result) => result,
+            Err(error) => Err(error.into()),
+        };
+        // Nobody listens any more when the service has given up waiting.
+        let _ = ended.send(Ended { work, result, outcomes: fates.take() }).await;
+    });
+    abort
+}
+
+async fn carry_out(work: Work, ends: &Ends, options: &Options) -> Result<Done, Failed> {
+    match work {
+        Work::Populate => {
+            push::populate(ends, options.upstreams.clone()).await?;
+            Ok(Done::Populated)
+        }
+        Work::Scan => scan(ends, options).await,
+        Work::Push(paths) => Ok(Done::Pushed(push::run(ends, options, Request::Closures(paths)).await?)),
+    }
+}
+
+async fn scan(ends: &Ends, options: &Options) -> Result<Done, Failed> {
+    let bucket = push::identify(ends, options.upstreams.clone(), !options.dry_run).await?;
+    let (ends, of) = (ends.clone(), bucket.clone());
+    let queued = tokio::task::spawn_blocking(move || {
+        if ends.ledger.watch().scan(&of)? != Scan::Due {
+            return Ok(None);
+        }
+        let paths: Vec<StorePath> = ends.store.all_valid_paths()?.into_iter().filter(is_pushed).collect();
+        ends.ledger.watch().begin_scan(&of, &paths, ends.clock.wall())?;
+        Ok::<_, Failed>(Some(paths.len() as u64))
+    })
+    .await??;
+    Ok(Done::Scanned { bucket, queued })
+}
