@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::process::Command;
 use tokio::sync::oneshot;
+use tokio::task::{LocalSet, spawn_local};
 
 pub fn run(invocation: &Invocation, command: &[OsString]) -> Result<Exit, Failure> {
     // A mistake is told before the command starts: afterwards hours of building may be lost.
@@ -34,7 +35,7 @@ pub fn run(invocation: &Invocation, command: &[OsString]) -> Result<Exit, Failur
     let ends = network.ends(&loaded, store, talk.clone())?;
     let trouble = Trouble::known(&ends);
     let place = look(ends.store.as_ref(), &Place::Nowhere).map_err(PushError::Store)?.place;
-    let result = network.run(beside(command, &ends, options, place, talk));
+    let result = network.run(LocalSet::new().run_until(beside(command, &ends, options, place, talk)));
     trouble.tell_new(&ends);
     network.stop();
     result
@@ -64,7 +65,7 @@ async fn beside(
     let interrupt = options.interrupt.clone();
     let ends = ends.clone();
     // In a task of its own: not even a bug in it may touch the command.
-    let following = tokio::spawn(async move {
+    let following = spawn_local(async move {
         follow(&ends, &options, place, async {
             let _ = ended.await;
         })
@@ -107,10 +108,8 @@ fn end(followed: Followed) -> Exit {
     let failure = Failure::from(error);
     let failure = match missing.is_empty() {
         true => failure,
-        false => failure.hint(format!(
-            "{} pushed{missing}: push the result once more with `loft push`",
-            paths(summary.pushed)
-        )),
+        false => failure
+            .hint(format!("{} pushed{missing}: push the result once more with `loft push`", paths(summary.pushed))),
     };
     tell(&failure.render());
     Exit::Stopped
