@@ -257,7 +257,7 @@ fn a_mistake_is_told_before_the_command_starts() {
         (&["run", "--store", &store][..], "No bucket is named"),
         (&["run", "--store", &store, "--to", "nonsense"], "nonsense"),
         (&["run", "--store", &store, "--to", &to, "--signing-key", "missing"], "missing"),
-        (&["run", "--store", "local?root=/nowhere/at/all", "--to", &to], "/nowhere/at/all"),
+        (&["run", "--store", "local?root=/nowhere/at/all", "--to", &to], "nix-store --init"),
         (&["-c", "missing.toml", "run", "--store", &store, "--to", &to], "missing.toml"),
         (&["run", "--pin", "x"], "--pin"),
     ] {

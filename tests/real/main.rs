@@ -11,6 +11,7 @@ mod harness;
 mod memory;
 mod old_style;
 mod round_trip;
+mod run;
 mod second_push;
 mod signatures;
 mod store;

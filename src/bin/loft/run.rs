@@ -13,7 +13,7 @@ use crate::terminal::Terminal;
 use loft::follow::{Followed, follow};
 use loft::push::{Ends, Interrupt, Options, PushError};
 use loft::report::{Event, Report, Summary};
-use loft::store::{self, Store};
+use loft::store::{self, Store, StoreError};
 use loft::watch::{Place, look};
 use std::ffi::OsString;
 use std::io;
@@ -29,7 +29,7 @@ pub fn run(invocation: &Invocation, command: &[OsString]) -> Result<Exit, Failur
     loaded.bucket()?;
     let interrupt = Interrupt::default();
     let options = push::options(&loaded, &whatever_comes(), interrupt.clone())?;
-    let store: Arc<dyn Store> = Arc::from(store::open(&loaded.settings.store)?);
+    let store: Arc<dyn Store> = Arc::from(store::open(&loaded.settings.store).map_err(no_store)?);
     let talk = Arc::new(Talk::new(invocation.voice));
     let network = Network::start()?;
     let ends = network.ends(&loaded, store, talk.clone())?;
@@ -113,6 +113,15 @@ fn end(followed: Followed) -> Exit {
     };
     tell(&failure.render());
     Exit::Stopped
+}
+
+fn no_store(error: StoreError) -> Failure {
+    match error {
+        StoreError::Unreachable { .. } => {
+            Failure::from(error).hint("where Nix has never been used yet, make its store with: nix-store --init")
+        }
+        error => error.into(),
+    }
 }
 
 /// A push of what nobody has named yet.
