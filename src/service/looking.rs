@@ -1,5 +1,6 @@
 //! Noticing: news of the store go into the queue.
 
+use super::fates;
 use super::outage::Need;
 use super::socket::Asked;
 use super::{Service, ServiceError, Setup};
@@ -61,7 +62,9 @@ impl Service<'_> {
             Err(error) => return self.store_failed(&chain(&error)),
         };
         self.outages.works(Need::Store, &ends.ledger, ends.report.as_ref());
-        for damaged in &news.damaged {
+        // A hook that found no socket has queued without a word.
+        self.due_at.get_or_insert_with(tokio::time::Instant::now);
+        for damaged in news.damaged.iter().filter(|damaged| fates::is_new(&self.warned, damaged)) {
             ends.report.event(Event::Warning { message: damaged });
         }
         let noticed = self.noticed(&news);
@@ -153,7 +156,9 @@ impl Service<'_> {
 
     fn warn_unprotected(&self, why: &str) {
         let message = format!("The store's garbage collector may remove queued paths before they are pushed: {why}");
-        self.setup.ends.report.event(Event::Warning { message: &message });
+        if fates::is_new(&self.warned, &message) {
+            self.setup.ends.report.event(Event::Warning { message: &message });
+        }
     }
 }
 

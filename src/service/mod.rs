@@ -140,6 +140,7 @@ struct Service<'h> {
     /// A look asks a daemon for every valid path.
     lists_all: bool,
     doubts: mpsc::Sender<String>,
+    warned: fates::Warned,
     ended: mpsc::Sender<work::Ended>,
     alive_at: Option<Instant>,
     /// When the next path of the queue is due.
@@ -205,9 +206,11 @@ impl<'h> Service<'h> {
             waking,
             lists_all,
             doubts,
+            warned: fates::Warned::default(),
             ended,
             alive_at: None,
-            due_at: None,
+            // What an earlier run has left.
+            due_at: Some(Instant::now()),
             setup,
             host,
             pace,

@@ -36,8 +36,8 @@ impl Service<'_> {
             Work::Populate | Work::Scan => 0,
         };
         let interrupt = Interrupt::default();
-        let (doubts, ended) = (self.doubts.clone(), self.ended.clone());
-        let abort = work::start(work, &self.setup, store, interrupt.clone(), doubts, ended);
+        let (doubts, warned, ended) = (self.doubts.clone(), self.warned.clone(), self.ended.clone());
+        let abort = work::start(work, &self.setup, store, interrupt.clone(), doubts, warned, ended);
         self.under_way = Some(UnderWay { interrupt, abort, paths });
     }
 

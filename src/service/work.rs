@@ -1,7 +1,7 @@
 //! The one piece of work that is under way: a batch of the queue, or what comes before the first.
 
 use super::Setup;
-use super::fates::Fates;
+use super::fates::{Fates, Warned};
 use crate::ledger::{BucketIdentity, Scan};
 use crate::nix::StorePath;
 use crate::plan::Request;
@@ -63,9 +63,10 @@ pub fn start(
     store: Arc<dyn Store>,
     interrupt: Interrupt,
     doubts: mpsc::Sender<String>,
+    warned: Warned,
     ended: mpsc::Sender<Ended>,
 ) -> tokio::task::AbortHandle {
-    let fates = Arc::new(Fates::new(setup.ends.report.clone(), doubts));
+    let fates = Arc::new(Fates::new(setup.ends.report.clone(), doubts, warned));
     let ends = Ends { store, report: fates.clone(), ..setup.ends.clone() };
     let options = Options { interrupt, ..setup.options.clone() };
     let task = tokio::task::spawn_local({

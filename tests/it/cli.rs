@@ -64,7 +64,7 @@ fn help_and_version_go_to_stdout_and_exit_0() {
     version.says(0, &[]);
     assert_eq!(version.stdout, format!("loft {}\n", env!("CARGO_PKG_VERSION")));
     for args in
-        [&["--help"][..], &["-h"], &["push", "--help"], &["key", "generate", "--help"], &["config", "show", "-h"]]
+        [&["--help"][..], &["-h"], &["push", "--help"], &["run", "--help"], &["key", "generate", "--help"], &["config", "show", "-h"]]
     {
         let help = loft.run(args);
         help.says(0, &[]);
