@@ -17,7 +17,10 @@ use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 use tally::Tally;
+use tokio::time::sleep;
 
+/// What becomes valid within it goes together.
+const BETWEEN_PUSHES: Duration = Duration::from_secs(2);
 /// How often the last look is tried while the store says "later".
 const LAST_LOOKS: u32 = 10;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
@@ -53,11 +56,12 @@ pub async fn follow(ends: &Ends, options: &Options, place: Place, ended: impl Fu
                 }
             }
         };
-        // After a push it is time to look again at once.
-        if !over && !found {
+        if !over {
             tokio::select! {
                 () = &mut ended => over = true,
-                () = wake.next() => {}
+                // Nobody waits for what lands meanwhile, and every push leaves a record in the bucket.
+                () = sleep(BETWEEN_PUSHES), if found => {}
+                () = wake.next(), if !found => {}
             }
         }
     }
@@ -148,7 +152,7 @@ impl Follower {
     async fn last_look(&mut self) -> Result<Vec<StorePath>, PushError> {
         for _ in 1..LAST_LOOKS {
             match self.look().await {
-                Err(error) if error.remedy() == Remedy::Retry => tokio::time::sleep(BETWEEN_LOOKS).await,
+                Err(error) if error.remedy() == Remedy::Retry => sleep(BETWEEN_LOOKS).await,
                 looked => return looked,
             }
         }

@@ -104,3 +104,53 @@ impl Report for Tally {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Told(Mutex<Vec<Outcome>>);
+
+    impl Report for Told {
+        fn event(&self, event: Event<'_>) {
+            if let Event::Settled { outcome, .. } = event {
+                self.0.lock().unwrap().push(outcome.clone());
+            }
+        }
+    }
+
+    /// What is told and what is counted of a path that meets these fates.
+    fn met(fates: &[&Outcome]) -> (Vec<Outcome>, Summary) {
+        let told = Arc::new(Told::default());
+        let tally = Tally::new(told.clone());
+        let path = StorePath::parse(&format!("{}-x", "a".repeat(32))).unwrap();
+        for fate in fates {
+            tally.settle(&path, (*fate).clone());
+        }
+        let summary = tally.finish();
+        let told = told.0.lock().unwrap().clone();
+        (told, summary)
+    }
+
+    #[test]
+    fn the_last_word_counts_once() {
+        let pushed = Outcome::Pushed { nar_size: 10, file_size: 4 };
+        let failed = Outcome::Failed { why: "why".to_owned(), blocked_by: None };
+        let one = |told: &Outcome| vec![told.clone()];
+
+        for fates in [&[&pushed, &Outcome::Present][..], &[&failed, &failed, &pushed], &[&pushed, &Outcome::Invalid]] {
+            let (told, summary) = met(fates);
+            assert_eq!((told, summary.pushed, summary.nar_size, summary.considered), (one(&pushed), 1, 10, 1));
+            assert_eq!((summary.present, summary.failed, summary.ignored), (0, 0, 0));
+        }
+        let (told, summary) = met(&[&failed, &failed]);
+        assert_eq!((told, summary.failed, summary.considered), (one(&failed), 1, 1));
+        // What was there and is lost again is no success, though success was told before.
+        let (told, summary) = met(&[&Outcome::Present, &failed]);
+        assert_eq!((told, summary.present, summary.failed), (vec![Outcome::Present, failed], 0, 1));
+        // Built anew after it was collected.
+        let (told, summary) = met(&[&Outcome::Invalid, &pushed]);
+        assert_eq!((told.len(), summary.pushed, summary.ignored), (1, 1, 0));
+    }
+}

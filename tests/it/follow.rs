@@ -288,18 +288,17 @@ async fn an_interrupt_ends_the_last_push_and_all_is_accounted_for() {
         }
         None
     });
+    // More than are sent at once.
     let followed = while_lasts(&world, async || {
-        let mut below = None;
-        for n in 0..30 {
-            let next = world.store.add(&format!("p{n}")).contents(format!("{n}")).references(&below).finish();
-            below = Some(next);
+        for n in 0..200 {
+            world.store.add(&format!("p{n}")).contents(format!("{n}")).finish();
         }
     })
     .await;
     assert!(followed.error.is_none() || matches!(followed.error, Some(PushError::Interrupted)));
     let lost = followed.summary.interrupted + followed.left.len() as u64;
     assert!(lost > 0 && followed.summary.failed == 0, "{followed:?}");
-    assert_eq!(followed.summary.pushed + lost, 30, "{followed:?}");
+    assert_eq!(followed.summary.pushed + lost, 200, "{followed:?}");
 }
 
 #[tokio::test]

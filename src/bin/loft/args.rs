@@ -197,9 +197,9 @@ Examples:
 In GitHub Actions, with LOFT_CACHE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in `env:`
   - run: loft run --signing-key \"$RUNNER_TEMP/key\" -- nix build
 
-Exit status: the command's own where that is not 0 (128 + n when signal n ended it, 127 not found, 126 not
-started); else 0 all landed, 1 pushing stopped, 2 some paths did not land, 130 pushing interrupted. A mistake in
-the configuration is 1 as well, and then the command does not run.")]
+Exit status: the command's own where that is not 0 (128 + n when signal n ended it, 127 not
+found, 126 not started); else 0 all landed, 1 pushing stopped, 2 some paths did not land, 130
+pushing interrupted. A mistake in the configuration is 1, and then the command does not run.")]
 pub struct Run {
     #[command(flatten)]
     pub settings: Settings,
