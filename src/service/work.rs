@@ -16,6 +16,8 @@ use tokio::sync::mpsc;
 /// What there is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
+    /// See whether the bucket lets us in: a mistake is told at the start, not with the first build.
+    Greet,
     /// Fill the ledger from a listing (`populate_cache_on_startup`).
     Populate,
     /// Queue the whole store, unless that was done before for this bucket (`scan_on_startup`).
@@ -34,6 +36,7 @@ pub struct Ended {
 
 #[derive(Debug)]
 pub enum Done {
+    Greeted,
     Populated,
     /// `queued` is nothing where the scan was begun or done before.
     Scanned {
@@ -87,6 +90,10 @@ pub fn start(
 
 async fn carry_out(work: Work, ends: &Ends, options: &Options) -> Result<Done, Failed> {
     match work {
+        Work::Greet => {
+            ends.bucket.check_access().await.map_err(PushError::from)?;
+            Ok(Done::Greeted)
+        }
         Work::Populate => {
             push::populate(ends, options.upstreams.clone()).await?;
             Ok(Done::Populated)

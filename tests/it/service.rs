@@ -401,3 +401,14 @@ fn a_ledger_that_cannot_be_written_costs_no_path() {
     bench.empties();
     running.stop();
 }
+
+#[test]
+fn a_bucket_that_refuses_is_told_before_there_is_anything_to_push() {
+    let bench = Bench::new();
+    bench.world.set_faults(|moment, _| (moment == Moment::Before).then_some(Fault::Denied));
+    let running = bench.start();
+    eventually("it is told", || bench.told.has("outage: bucket"));
+    bench.world.set_faults(|_, _| None);
+    eventually("and that it is over", || bench.told.has("recovered: bucket"));
+    running.stop();
+}
