@@ -1,7 +1,8 @@
 //! `loft run`: whose exit status it is, what is pushed whatever happens, and where signals go.
 
 use crate::support::fixture_store::FixtureStore;
-use crate::support::s3_server::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY};
+use crate::support::memory::{Fault, Memory, Moment};
+use crate::support::s3_server::{ACCESS_KEY, BUCKET, REGION, S3Server, SECRET_KEY};
 use loft::nix::{Sha256, StorePath};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -10,6 +11,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A store without Nix, a directory as the cache, and a home with a key and a ledger: what a CI job has.
@@ -359,6 +362,40 @@ fn a_push_that_hangs_is_stopped_by_two_signals() {
         let since = Instant::now();
         ends(child, code).tells(&["interrupted: what is in flight is settled first"]);
         assert!(since.elapsed() < Duration::from_secs(5));
+    }
+}
+
+/// What is in flight settles, the rest is not begun; the status tells it unless the command failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_signal_settles_the_last_push() {
+    for (end, code) in [("touch ended", 130), ("touch ended; exit 5", 5)] {
+        let server = S3Server::start(Memory::garage()).await;
+        let uploads = Arc::new(AtomicUsize::new(0));
+        let counting = uploads.clone();
+        server.memory.set_faults(move |moment, sent| {
+            let is_nar = moment == Moment::Before && sent.on.starts_with("nar/");
+            is_nar.then(|| counting.fetch_add(1, Ordering::SeqCst)).map(|_| Fault::Delay(Duration::from_secs(1)))
+        });
+        let job = Job::new();
+        let url = format!("s3://{BUCKET}?endpoint={}&region={REGION}", server.endpoint);
+        let mut loft = job.run_to(&url, &["sh", "-c", &Job::script(end)]);
+        with_credentials(&mut loft);
+        let child = job.start(loft);
+        for n in 0..200 {
+            job.store.add(&format!("p{n}")).contents(format!("{n}")).finish();
+        }
+        job.go();
+        wait_for("the command ended", || job.at("ended").exists());
+        wait_for("a push", || uploads.load(Ordering::SeqCst) > 20);
+        // Later than what may have hit the command as well.
+        std::thread::sleep(Duration::from_millis(300));
+        send(&child, Signal::TERM);
+        let said = ends(child, code);
+        said.tells(&["interrupted: what is in flight is settled first"]);
+        // Of a push that had begun the summary tells, and of one that had not another line.
+        assert!(said.stderr.contains("interrupted; push again") || said.stderr.contains("did not land"), "{said:?}");
+        let landed = server.memory.contents().keys().filter(|key| key.as_str().ends_with(".narinfo")).count();
+        assert!((20..200).contains(&landed), "{landed}");
     }
 }
 

@@ -70,15 +70,15 @@ impl Job {
         command.env("NIX_CONFIG", config).env("NIX_REMOTE", self.store.url());
     }
 
-    /// `loft run -- sh -c SCRIPT`, as the first process of a container.
+    /// `loft run -- sh -c SCRIPT`; for root as the first process of a container. (In a container of another user
+    /// Nix would take itself for root.)
     fn run(&self, script: &str) -> Ended {
-        let loft = self.loft.command();
-        let mut command = Command::new("unshare");
-        command.args(["--pid", "--mount", "--ipc", "--fork", "--mount-proc", "--kill-child"]);
-        if !rustix::process::geteuid().is_root() {
-            command.args(["--user", "--map-root-user"]);
+        let mut command = self.loft.command();
+        if rustix::process::geteuid().is_root() {
+            let loft = std::mem::replace(&mut command, Command::new("unshare"));
+            command.args(["--pid", "--mount", "--ipc", "--fork", "--mount-proc", "--kill-child"]);
+            command.arg(loft.get_program()).env_clear().current_dir(self.loft.home());
         }
-        command.arg(loft.get_program()).env_clear().current_dir(self.loft.home());
         self.environment(&mut command);
         let to = format!("file://{}", self.cache().display());
         command.args(["run", "--to", &to, "--signing-key"]).arg(self.key.secret_file());
