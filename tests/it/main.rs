@@ -15,6 +15,7 @@ mod ledger;
 mod original;
 mod push;
 mod run;
+mod resume;
 mod service;
 mod store;
 mod store_daemon;

@@ -10,6 +10,7 @@ mod crash;
 mod harness;
 mod memory;
 mod old_style;
+mod resume;
 mod round_trip;
 mod run;
 mod second_push;

@@ -92,7 +92,10 @@ impl Terminal {
             let bar = bars.add(ProgressBar::new(nar_size));
             bar.set_style(style("{bar:30} {bytes:>10} of {total_bytes} {msg}"));
             bar.set_message(path.name().to_owned());
-            state.of_path.insert(path.clone(), bar);
+            // A NAR that is read again has one already.
+            if let Some(before) = state.of_path.insert(path.clone(), bar) {
+                before.finish_and_clear();
+            }
         }
     }
 
@@ -240,7 +243,7 @@ fn summary_line(summary: &Summary) -> String {
             bytes(summary.file_size),
             match summary.reused {
                 0 => String::new(),
-                reused => format!(", {reused} without a byte: same NAR as another path"),
+                reused => format!(", {reused} without a byte: the NAR was there"),
             }
         ),
     };
