@@ -265,9 +265,10 @@ async fn a_bucket_that_refuses_is_asked_again_at_the_end_alone_and_what_is_left_
         paths.push(world.store.add("a").contents("a").finish());
         until("it is told", || warned() == 1).await;
         let asked = world.bucket.requests().len();
-        for n in 0..5 {
+        // For longer than two pushes are apart.
+        for n in 0..6 {
             paths.push(world.store.add(&format!("p{n}")).contents(format!("{n}")).finish());
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
         assert_eq!(world.bucket.requests().len(), asked, "asked again though nothing has changed");
     })
