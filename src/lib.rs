@@ -27,5 +27,6 @@ pub mod watch;
 
 // 4 drivers
 pub mod config;
+pub mod follow;
 pub mod metrics;
 pub mod service;

@@ -63,9 +63,14 @@ fn help_and_version_go_to_stdout_and_exit_0() {
     let version = loft.run(&["--version"]);
     version.says(0, &[]);
     assert_eq!(version.stdout, format!("loft {}\n", env!("CARGO_PKG_VERSION")));
-    for args in
-        [&["--help"][..], &["-h"], &["push", "--help"], &["key", "generate", "--help"], &["config", "show", "-h"]]
-    {
+    for args in [
+        &["--help"][..],
+        &["-h"],
+        &["push", "--help"],
+        &["run", "--help"],
+        &["key", "generate", "--help"],
+        &["config", "show", "-h"],
+    ] {
         let help = loft.run(args);
         help.says(0, &[]);
         assert!(help.stdout.contains("Example"), "{args:?}: {}", help.stdout);

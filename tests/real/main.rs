@@ -12,6 +12,7 @@ mod memory;
 mod old_style;
 mod resume;
 mod round_trip;
+mod run;
 mod second_push;
 mod signatures;
 mod status;

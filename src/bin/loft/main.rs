@@ -17,7 +17,9 @@ mod network;
 mod output;
 mod push;
 mod quantity;
+mod run;
 mod serve;
+mod signals;
 mod status;
 mod supervisor;
 mod terminal;
@@ -64,6 +66,7 @@ fn act(invocation: &Invocation) -> Result<Exit, Failure> {
         Action::CheckConfig => config::check(invocation),
         Action::ClearLedger => config::clear_ledger(invocation),
         Action::Push(request) => push::push(invocation, request),
+        Action::Run { command } => run::run(invocation, command),
         Action::FillLedger => push::fill_ledger(invocation),
         Action::Serve { dry_run } => serve::serve(invocation, *dry_run),
         Action::Status(request) => status::status(invocation, request),

@@ -68,6 +68,9 @@ impl Terminal {
     }
 
     fn planned(&self, state: &mut State, counts: &Counts) {
+        // Of several pushes after one another each counts for itself.
+        Self::clear(state);
+        (state.done, state.landed, state.started) = (0, 0, Instant::now());
         state.ahead = counts.upload_nar_size;
         state.to_land = counts.upload;
         // Of a dry run, the plan is the result.
@@ -155,13 +158,14 @@ impl Terminal {
         }
     }
 
+    fn clear(state: &mut State) {
+        for bar in state.of_path.drain().map(|(_, bar)| bar).chain(state.total.take()) {
+            bar.finish_and_clear();
+        }
+    }
+
     fn finished(&self, state: &mut State, summary: &Summary) {
-        for (_, bar) in state.of_path.drain() {
-            bar.finish_and_clear();
-        }
-        if let Some(bar) = state.total.take() {
-            bar.finish_and_clear();
-        }
+        Self::clear(state);
         if !self.dry_run {
             self.line(&summary_line(summary));
         }
