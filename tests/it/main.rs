@@ -15,6 +15,8 @@ mod ledger;
 mod metrics;
 mod original;
 mod push;
+mod push_lease;
+mod push_trouble;
 mod resume;
 mod run;
 mod service;
