@@ -385,7 +385,8 @@ fn what_was_noticed_is_queued_until_it_has_landed() {
     assert_eq!(ledger.watch().totals().unwrap(), totals);
     let due = ledger.queue().due(at(1), 10).unwrap();
     assert_eq!(due.iter().map(|queued| &queued.path).collect::<Vec<_>>(), [&path(2)]);
-    assert_eq!(ledger.queue().next_due().unwrap(), Some(at(0)));
+    assert_eq!(ledger.queue().next_due(at(1)).unwrap(), Some(at(60)));
+    assert_eq!(ledger.queue().next_due(at(60)).unwrap(), None);
     assert_eq!(ledger.queue().due(at(60), 10).unwrap().len(), 2);
     assert_eq!(ledger.queue().due(at(60), 1).unwrap().len(), 1);
     let failing = &ledger.queue().list(1).unwrap()[0];

@@ -15,6 +15,7 @@ mod original;
 mod push;
 mod resume;
 mod service;
+mod service_faults;
 mod store;
 mod store_daemon;
 mod watch;
