@@ -4,6 +4,7 @@ use super::*;
 use crate::nix::StorePath;
 use crate::store::Cursor;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::time::UNIX_EPOCH;
 
 fn bucket(generation: &str) -> BucketIdentity {
@@ -486,4 +487,39 @@ fn an_older_ledger_gets_the_new_tables() {
     assert_eq!(ledger.known(&bucket("g1"), &hashes(0..2), at(1)).len(), 2);
     ledger.queue().add(&paths(0..1), at(0)).unwrap();
     assert_eq!(ledger.watch().scan(&bucket("g1")).unwrap(), Scan::Due);
+}
+
+/// A service's user could otherwise have a root that runs a post-build hook make or take over any file.
+#[test]
+fn root_follows_no_link_in_the_folder_of_another_user() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("service");
+    fs::create_dir(&folder).unwrap();
+    // As systemd does for a dynamic user.
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&folder, &link).unwrap();
+    std::os::unix::fs::chown(&folder, Some(4711), Some(4712)).unwrap();
+    let (file, elsewhere) = (link.join("cache.db"), dir.path().join("elsewhere"));
+
+    std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
+    assert!(Ledger::open(&file).queue().add(&paths(0..1), at(0)).is_err());
+    assert!(!elsewhere.exists(), "nothing is made where a link leads");
+    fs::write(&elsewhere, "").unwrap();
+    assert!(Ledger::open(&file).queue().add(&paths(0..1), at(0)).is_err());
+    let found = fs::metadata(&elsewhere).unwrap();
+    assert_eq!((found.len(), found.uid()), (0, 0), "nothing is written or given away where a link leads");
+
+    fs::remove_file(&file).unwrap();
+    let ledger = Ledger::open(&file);
+    ledger.queue().add(&paths(0..1), at(0)).unwrap();
+    for entry in fs::read_dir(&folder).unwrap() {
+        let found = entry.unwrap();
+        let owner = found.metadata().unwrap();
+        assert_eq!((owner.uid(), owner.gid()), (4711, 4712), "{:?} is the service's", found.file_name());
+    }
+    drop(ledger);
+    assert_eq!(Ledger::open(&file).queue().counts().unwrap().waiting, 1);
 }
