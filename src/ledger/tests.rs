@@ -428,8 +428,11 @@ fn a_scan_is_done_when_all_of_it_is_gone_from_the_queue() {
     assert!(!watch.end_scan(&here, at(4)).unwrap(), "it was done before");
     assert_eq!(watch.scan(&here).unwrap(), Scan::Done(at(3)));
     assert_eq!(watch.scan(&elsewhere).unwrap(), Scan::Due, "another bucket has its own");
+    watch.begin_scan(&here, &paths(4..6), at(5)).unwrap();
+    let waiting = ledger.queue().counts().unwrap().waiting;
     watch.forget_scans().unwrap();
     assert_eq!(watch.scan(&here).unwrap(), Scan::Due);
+    assert_eq!(ledger.queue().counts().unwrap().waiting, waiting, "what is queued leaves by landing alone");
 }
 
 #[test]

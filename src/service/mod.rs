@@ -338,7 +338,10 @@ impl<'h> Service<'h> {
         match self.host.reload().await {
             Ok(setup) => {
                 let _ = ends.ledger.watch().end_outage("configuration");
-                if setup.scan && !self.setup.scan {
+                // As after a start: it may be another bucket.
+                self.scanning = None;
+                self.first.retain(|work| *work != Work::Scan);
+                if setup.scan {
                     self.first.push_back(Work::Scan);
                 }
                 let location = setup.ends.store.location();

@@ -139,9 +139,18 @@ impl Service<'_> {
     /// All of it stays queued, also what had landed before: it may not have been recorded.
     fn failed(&mut self, work: Work, failed: &Failed) -> Settlement {
         let why = chain(failed);
-        let about_item = matches!(failed, Failed::Push(error) if error.remedy() == Remedy::GiveUpOnItem);
+        // A task that broke down may have done so over one path: the others must not wait for it for ever.
+        let broke_down = matches!(failed, Failed::Task(_) | Failed::Push(PushError::Task(_)));
+        let is_final = matches!(failed, Failed::Push(error) if error.remedy() != Remedy::Retry);
+        let about_item =
+            broke_down || matches!(failed, Failed::Push(error) if error.remedy() == Remedy::GiveUpOnItem);
         match (work, failed) {
             (_, Failed::Push(PushError::Interrupted)) => {}
+            (Work::Populate, _) if is_final => {
+                // It saves requests; pushes need other rights than a listing does.
+                let message = format!("The ledger was not filled from a listing of the bucket: {why}");
+                self.setup.ends.report.event(Event::Warning { message: &message });
+            }
             (Work::Push(mut paths), _) if about_item && paths.len() > 1 => {
                 // Nobody says which one: halves will.
                 let rest = paths.split_off(paths.len() / 2);

@@ -185,3 +185,18 @@ fn what_a_hook_queued_by_itself_does_not_wait_for_a_path_that_fails() {
     bench.lands(&[old]);
     running.stop();
 }
+
+#[test]
+fn a_listing_that_is_refused_keeps_nothing_from_the_bucket() {
+    let mut bench = Bench::new();
+    bench.populate = true;
+    bench.world.set_faults(|moment, sent| {
+        let narinfos = sent.kind == RequestKind::List && !sent.on.starts_with("loft/");
+        (moment == Moment::Before && narinfos).then_some(Fault::Denied)
+    });
+    let running = bench.start();
+    let path = add(&bench, "path");
+    bench.lands(&[path]);
+    assert!(bench.told.has("not filled from a listing"));
+    running.stop();
+}

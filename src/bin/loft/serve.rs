@@ -12,7 +12,7 @@ use crate::supervisor::Supervisor;
 use async_trait::async_trait;
 use loft::config::Loaded;
 use loft::ledger::Ledger;
-use loft::push::Interrupt;
+use loft::push::{Interrupt, PushError};
 use loft::report::{Event, Report};
 use loft::service::{self, Command, Host, Inlets, Lock, Pace, Setup};
 use loft::store::{self, Store};
@@ -77,7 +77,10 @@ impl Program<'_> {
             use_ledger: true,
         };
         let options = push::options(loaded, &request, Interrupt::default())?;
-        let store: Arc<dyn Store> = Arc::from(store::open(&loaded.settings.store)?);
+        let settings = loaded.settings.store.clone();
+        // The service goes on meanwhile, and a daemon may take long to answer.
+        let opening = tokio::task::spawn_blocking(move || store::open(&settings)).await;
+        let store: Arc<dyn Store> = Arc::from(opening.map_err(PushError::Task)??);
         let ends = network::ends(loaded, store, self.ledger.clone(), self.report.clone()).await?;
         let service = &loaded.settings.service;
         Ok(Setup {
