@@ -142,8 +142,7 @@ impl Service<'_> {
         // A task that broke down may have done so over one path: the others must not wait for it for ever.
         let broke_down = matches!(failed, Failed::Task(_) | Failed::Push(PushError::Task(_)));
         let is_final = matches!(failed, Failed::Push(error) if error.remedy() != Remedy::Retry);
-        let about_item =
-            broke_down || matches!(failed, Failed::Push(error) if error.remedy() == Remedy::GiveUpOnItem);
+        let about_item = broke_down || matches!(failed, Failed::Push(error) if error.remedy() == Remedy::GiveUpOnItem);
         match (work, failed) {
             (_, Failed::Push(PushError::Interrupted)) => {}
             (Work::Populate, _) if is_final => {

@@ -16,7 +16,7 @@ use loft::push::{Interrupt, PushError};
 use loft::report::{Event, Report};
 use loft::service::{self, Command, Host, Inlets, Lock, Pace, Setup};
 use loft::store::{self, Store};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixListener;
@@ -38,8 +38,8 @@ pub fn serve(invocation: &Invocation, dry_run: bool) -> Result<Exit, Failure> {
     let ledger = Arc::new(if dry_run { copy_of_places(&ledger) } else { ledger });
 
     let network = Network::start()?;
-    let program =
-        Program { invocation, dry_run, report: report.clone(), ledger, supervisor: Supervisor::of_environment() };
+    let supervisor = Supervisor::of_environment();
+    let program = Program { invocation, dry_run, report: report.clone(), file: file.clone(), ledger, supervisor };
     let ended = network.run(async {
         let setup = program.setup(&loaded).await?;
         report_start(report.as_ref(), &setup);
@@ -62,6 +62,8 @@ struct Program<'a> {
     invocation: &'a Invocation,
     dry_run: bool,
     report: Arc<dyn Report>,
+    /// The ledger's, as configured.
+    file: PathBuf,
     ledger: Arc<Ledger>,
     supervisor: Supervisor,
 }
@@ -98,6 +100,10 @@ impl Host for Program<'_> {
     async fn reload(&self) -> Result<Setup, String> {
         let told = |failure: Failure| failure.render().trim_end().replace('\n', "; ");
         let loaded = config::read(self.invocation).map_err(told)?;
+        if loaded.settings.ledger != self.file {
+            let message = "Another local_cache_path needs a restart of the service; it goes on with the old one";
+            self.report.event(Event::Warning { message });
+        }
         self.setup(&loaded).await.map_err(told)
     }
 
