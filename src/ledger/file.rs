@@ -3,10 +3,11 @@
 use super::trouble::Kind;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use rustix::fs::OFlags;
+use rustix::process::geteuid;
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -226,23 +227,22 @@ enum OpenError {
 }
 
 fn open_once(file: &Path) -> Result<Found, OpenError> {
-    if let Some(parent) = file.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        fs::create_dir_all(parent)?;
-    }
-    // SQLite gives its journals the mode of the file, and on a file that may not be written it would go on
-    // read-only. Without O_NONBLOCK a FIFO would hold us for ever.
-    let flags = (OFlags::NONBLOCK | OFlags::CLOEXEC).bits() as i32;
-    let opened = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(file)?;
-    let found = opened.metadata()?;
-    if !found.is_file() {
+    fs::create_dir_all(folder(file))?;
+    let owner = owner_of_folder(file);
+    let opened = match owner {
+        Some(owner) => open_in_folder_of(owner, file)?,
+        None => options().create(true).open(file)?,
+    };
+    if !opened.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file").into());
-    }
-    if found.len() == 0 {
-        give_to_owner_of_folder(file, found.uid());
     }
     drop(opened);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(file, flags)?;
+    let mut connection = match owner {
+        // SQLite refuses links in the folder's own path as well, and systemd makes one.
+        Some(_) => Connection::open_with_flags(without_links(file)?, flags | OpenFlags::SQLITE_OPEN_NOFOLLOW)?,
+        None => Connection::open_with_flags(file, flags)?,
+    };
     connection.busy_timeout(BUSY_TIMEOUT)?;
     if let Some(found) = stranger(&connection)? {
         return Ok(found);
@@ -255,13 +255,34 @@ fn open_once(file: &Path) -> Result<Found, OpenError> {
     Ok(Found::Ours(connection))
 }
 
-/// A file that root makes in a service's directory (a post-build hook before the service's first start) must be the
-/// service's. SQLite gives its journals the same owner.
-fn give_to_owner_of_folder(file: &Path, owner: u32) {
-    let Some(folder) = file.parent().and_then(|folder| fs::metadata(folder).ok()) else { return };
-    if owner == 0 && folder.uid() != 0 {
-        // Where it does not work, the service says so when it starts.
-        let _ = chown(file, Some(folder.uid()), Some(folder.gid()));
+/// SQLite gives its journals the mode of the file, and on a file that may not be written it would go on
+/// read-only. Without O_NONBLOCK a FIFO would hold us for ever.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.append(true).mode(0o600).custom_flags((OFlags::NONBLOCK | OFlags::CLOEXEC).bits() as i32);
+    options
+}
+
+/// Whose folder it is, where root works in another user's: a post-build hook in the service's. That user may put
+/// links there that lead anywhere, at any moment.
+fn owner_of_folder(file: &Path) -> Option<(u32, u32)> {
+    let folder = fs::metadata(folder(file)).ok()?;
+    (geteuid().is_root() && folder.uid() != 0).then(|| (folder.uid(), folder.gid()))
+}
+
+/// What root makes there becomes that user's, by its descriptor; what is there is not followed anywhere.
+fn open_in_folder_of((uid, gid): (u32, u32), file: &Path) -> io::Result<File> {
+    match options().create_new(true).open(file) {
+        Ok(new) => {
+            // Where it does not work, the service says so when it starts.
+            let _ = fchown(&new, Some(uid), Some(gid));
+            Ok(new)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let flags = (OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW).bits() as i32;
+            options().custom_flags(flags).open(file)
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -286,6 +307,14 @@ fn view_once(file: &Path) -> Result<Option<Found>, OpenError> {
     }
     let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     Ok(Some(if version < SCHEMA_VERSION { Found::Older } else { Found::Ours(connection) }))
+}
+
+fn without_links(file: &Path) -> io::Result<PathBuf> {
+    Ok(fs::canonicalize(folder(file))?.join(file.file_name().unwrap_or_default()))
+}
+
+fn folder(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Looks before anything is written; `None` for an empty file or one of ours. All looks are one

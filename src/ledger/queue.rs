@@ -66,10 +66,11 @@ impl<'a> Queue<'a> {
         })
     }
 
-    /// When the next path becomes due.
-    pub fn next_due(&self) -> std::result::Result<Option<SystemTime>, LedgerError> {
+    /// When the next path becomes due that is not due `now`.
+    pub fn next_due(&self, now: SystemTime) -> std::result::Result<Option<SystemTime>, LedgerError> {
         self.ledger.lock().must("read the queue of", |connection| {
-            let due: Option<i64> = connection.query_row("SELECT min(due) FROM queue", [], |row| row.get(0))?;
+            let due: Option<i64> =
+                connection.query_row("SELECT min(due) FROM queue WHERE due > ?1", [seconds(now)], |row| row.get(0))?;
             Ok(due.and_then(system_time))
         })
     }

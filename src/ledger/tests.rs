@@ -4,6 +4,7 @@ use super::*;
 use crate::nix::StorePath;
 use crate::store::Cursor;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::time::UNIX_EPOCH;
 
 fn bucket(generation: &str) -> BucketIdentity {
@@ -385,7 +386,8 @@ fn what_was_noticed_is_queued_until_it_has_landed() {
     assert_eq!(ledger.watch().totals().unwrap(), totals);
     let due = ledger.queue().due(at(1), 10).unwrap();
     assert_eq!(due.iter().map(|queued| &queued.path).collect::<Vec<_>>(), [&path(2)]);
-    assert_eq!(ledger.queue().next_due().unwrap(), Some(at(0)));
+    assert_eq!(ledger.queue().next_due(at(1)).unwrap(), Some(at(60)));
+    assert_eq!(ledger.queue().next_due(at(60)).unwrap(), None);
     assert_eq!(ledger.queue().due(at(60), 10).unwrap().len(), 2);
     assert_eq!(ledger.queue().due(at(60), 1).unwrap().len(), 1);
     let failing = &ledger.queue().list(1).unwrap()[0];
@@ -426,8 +428,11 @@ fn a_scan_is_done_when_all_of_it_is_gone_from_the_queue() {
     assert!(!watch.end_scan(&here, at(4)).unwrap(), "it was done before");
     assert_eq!(watch.scan(&here).unwrap(), Scan::Done(at(3)));
     assert_eq!(watch.scan(&elsewhere).unwrap(), Scan::Due, "another bucket has its own");
+    watch.begin_scan(&here, &paths(4..6), at(5)).unwrap();
+    let waiting = ledger.queue().counts().unwrap().waiting;
     watch.forget_scans().unwrap();
     assert_eq!(watch.scan(&here).unwrap(), Scan::Due);
+    assert_eq!(ledger.queue().counts().unwrap().waiting, waiting, "what is queued leaves by landing alone");
 }
 
 #[test]
@@ -579,4 +584,39 @@ fn a_view_leaves_what_is_not_a_ledger_alone() {
     // A directory in its place.
     fs::create_dir(file(&dir)).unwrap();
     assert!(Ledger::view(&file(&dir)).unwrap().trouble().unwrap().contains("not a regular file"));
+}
+
+/// A service's user could otherwise have a root that runs a post-build hook make or take over any file.
+#[test]
+fn root_follows_no_link_in_the_folder_of_another_user() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("service");
+    fs::create_dir(&folder).unwrap();
+    // As systemd does for a dynamic user.
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&folder, &link).unwrap();
+    std::os::unix::fs::chown(&folder, Some(4711), Some(4712)).unwrap();
+    let (file, elsewhere) = (link.join("cache.db"), dir.path().join("elsewhere"));
+
+    std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
+    assert!(Ledger::open(&file).queue().add(&paths(0..1), at(0)).is_err());
+    assert!(!elsewhere.exists(), "nothing is made where a link leads");
+    fs::write(&elsewhere, "").unwrap();
+    assert!(Ledger::open(&file).queue().add(&paths(0..1), at(0)).is_err());
+    let found = fs::metadata(&elsewhere).unwrap();
+    assert_eq!((found.len(), found.uid()), (0, 0), "nothing is written or given away where a link leads");
+
+    fs::remove_file(&file).unwrap();
+    let ledger = Ledger::open(&file);
+    ledger.queue().add(&paths(0..1), at(0)).unwrap();
+    for entry in fs::read_dir(&folder).unwrap() {
+        let found = entry.unwrap();
+        let owner = found.metadata().unwrap();
+        assert_eq!((owner.uid(), owner.gid()), (4711, 4712), "{:?} is the service's", found.file_name());
+    }
+    drop(ledger);
+    assert_eq!(Ledger::open(&file).queue().counts().unwrap().waiting, 1);
 }

@@ -208,11 +208,11 @@ impl<'a> Watch<'a> {
         })
     }
 
-    /// Forgets that the store was ever scanned, for any bucket (`--reset-initial-scan`).
+    /// Forgets that the store was ever scanned, for any bucket (`--reset-initial-scan`). What is queued stays: a
+    /// database that was replaced has put paths there, too, which nothing else would find again.
     pub fn forget_scans(&self) -> Result<(), LedgerError> {
         self.write(|transaction| {
             transaction.execute("UPDATE bucket SET scan_begun = NULL, scan_done = NULL", [])?;
-            transaction.execute("DELETE FROM queue WHERE scan = 1 AND attempts = 0", [])?;
             Ok(())
         })
     }

@@ -1,10 +1,14 @@
 //! One service for one ledger: two would push everything twice and take each other's queue.
 
+use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Whoever else may write beside the ledger must not lead us elsewhere, nor hold us up with a FIFO.
+const NO_LINK: i32 = (OFlags::NOFOLLOW.bits() | OFlags::NONBLOCK.bits()) as i32;
 
 /// Held as long as it lives; the kernel lets go of it when the process ends, in whatever way.
 #[derive(Debug)]
@@ -29,8 +33,8 @@ impl Lock {
         let file = beside(ledger, ".lock");
         let failed = |source| LockError::File { file: file.clone(), source };
         let mut options = OpenOptions::new();
-        let mut opened =
-            options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&file).map_err(failed)?;
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(NO_LINK);
+        let mut opened = options.open(&file).map_err(failed)?;
         match try_for_a_moment(&opened) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -49,7 +53,8 @@ impl Lock {
 
     /// Whether a service holds the lock beside `ledger` now.
     pub fn is_held(ledger: &Path) -> bool {
-        let Ok(file) = File::open(beside(ledger, ".lock")) else { return false };
+        let opened = OpenOptions::new().read(true).custom_flags(NO_LINK).open(beside(ledger, ".lock"));
+        let Ok(file) = opened else { return false };
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
     }
 }

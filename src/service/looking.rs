@@ -12,6 +12,7 @@ use crate::store::{Location, Protection, Store, StoreError};
 use crate::watch::{News, Place, is_pushed, look};
 use std::sync::Arc;
 use std::time::SystemTime;
+use tokio::time::Instant;
 
 /// Temporary roots at once: each costs the daemon a line and a round trip. What is beyond is collected only by a
 /// collector that runs at this very moment, and is then named.
@@ -42,7 +43,7 @@ struct Noticed {
 impl Service<'_> {
     /// Looks what became valid, and queues it.
     pub(super) async fn look(&mut self) {
-        if !self.outages.allow(Need::Store) {
+        if !self.outages.allow(Need::Store) || !self.outages.allow(Need::Ledger) {
             return;
         }
         let ends = self.setup.ends.clone();
@@ -65,8 +66,8 @@ impl Service<'_> {
             Err(error) => return self.store_failed(&chain(&error)),
         };
         self.outages.works(Need::Store, &ends.ledger, ends.report.as_ref());
-        // A hook that found no socket has queued without a word.
-        self.due_at.get_or_insert_with(tokio::time::Instant::now);
+        // A hook that found no socket has queued without a word, and the wall clock jumps.
+        self.due_at = Some(Instant::now());
         for damaged in news.damaged.iter().filter(|damaged| fates::is_new(&self.warned, damaged)) {
             ends.report.event(Event::Warning { message: damaged });
         }
@@ -79,56 +80,68 @@ impl Service<'_> {
             // Nothing is written while nothing happens.
             return;
         }
-        self.place = news.place.clone();
-        let is_empty = noticed.paths.is_empty();
-        if !is_empty {
-            ends.report.event(Event::Noticed { paths: noticed.paths.len() as u64 });
+        let Noticed { mut paths, scan } = noticed;
+        paths.retain(|path| !self.landed.contains(path));
+        let new = paths.iter().filter(|path| !self.unsaved.contains(path)).count();
+        if new > 0 {
+            ends.report.event(Event::Noticed { paths: new as u64 });
         }
-        let store = if is_empty { None } else { self.open_store().await };
-        let (store_key, ledger, now) = (self.store_key.clone(), ends.ledger.clone(), ends.clock.wall());
-        let paths = noticed.paths.clone();
+        self.asked_for(&paths);
+        // The place moves on together with all that lies behind it, or not at all.
+        self.unsaved.extend(paths.iter().cloned());
+        let queued = self.unsaved.iter().cloned().collect();
+        let (place, store_key, ledger, now) =
+            (news.place.clone(), self.store_key.clone(), ends.ledger.clone(), ends.clock.wall());
         let saved = tokio::task::spawn_blocking(move || {
-            let unprotected = store.and_then(|store| protect(store.as_ref(), &noticed.paths));
-            (save(&ledger, &store_key, &noticed, &news, now), unprotected)
+            save(&ledger, &store_key, &Noticed { paths: queued, scan }, &news, now)
         })
         .await;
         match saved {
-            Ok((Ok(()), unprotected)) => {
-                if !is_empty {
-                    self.due_at = Some(tokio::time::Instant::now());
-                }
-                self.outages.works(Need::Ledger, &self.setup.ends.ledger, self.setup.ends.report.as_ref());
-                if let Some(why) = unprotected {
-                    self.warn_unprotected(&why);
-                }
+            Ok(Ok(())) => {
+                self.place = place;
+                self.unsaved.clear();
+                self.landed.clear();
+                self.outages.works(Need::Ledger, &ends.ledger, ends.report.as_ref());
             }
-            Ok((Err(error), _)) => {
-                // The place in the ledger stays where it was: after a restart they are noticed again.
-                self.unsaved.extend(paths);
-                self.ledger_failed(&chain(&error));
-            }
-            Err(error) => self.store_failed(&chain(&error)),
+            Ok(Err(error)) => self.ledger_failed(&chain(&error)),
+            Err(error) => self.ledger_failed(&chain(&error)),
         }
+        self.protect(paths).await;
     }
 
     /// A post-build hook hands over what was built; the answer is whether that is safe now.
     pub(super) async fn take_over(&mut self, asked: Asked) {
         let (ledger, now) = (self.setup.ends.ledger.clone(), self.setup.ends.clock.wall());
         let paths: Vec<StorePath> = asked.paths.into_iter().filter(is_pushed).collect();
+        self.asked_for(&paths);
         let queued = paths.clone();
         let saved = tokio::task::spawn_blocking(move || ledger.queue().add(&queued, now)).await;
-        let saved = match saved {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                self.unsaved.extend(paths);
-                self.ledger_failed(&chain(&error));
-                // They are in memory: better than nothing, and the hook can do no better on a full disk.
-                true
-            }
-            Err(_) => false,
-        };
-        self.due_at = Some(tokio::time::Instant::now());
-        let _ = asked.answer.send(saved);
+        if let Ok(Err(error)) = &saved {
+            // They are pushed all the same, but a hook must not be told that they are safe.
+            self.unsaved.extend(paths);
+            self.ledger_failed(&chain(error));
+        }
+        self.due_at = Some(Instant::now());
+        let _ = asked.answer.send(matches!(saved, Ok(Ok(()))));
+    }
+
+    /// A push under way may have found them collected before they came back.
+    fn asked_for(&mut self, paths: &[StorePath]) {
+        if self.under_way.is_some() {
+            self.meanwhile.extend(paths.iter().cloned());
+        }
+    }
+
+    /// Comes after the queue: a daemon grants roots only when a collection that marks lets it.
+    async fn protect(&mut self, paths: Vec<StorePath>) {
+        if paths.is_empty() {
+            return;
+        }
+        let Some(store) = self.open_store().await else { return };
+        let protecting = tokio::task::spawn_blocking(move || protect(store.as_ref(), &paths));
+        if let Ok(Some(why)) = protecting.await {
+            self.warn_unprotected(&why);
+        }
     }
 
     fn noticed(&self, news: &News) -> Noticed {

@@ -30,6 +30,8 @@ use async_trait::async_trait;
 use event::Event;
 use outage::{Need, Outages};
 use std::collections::{BTreeSet, VecDeque};
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixListener;
@@ -94,26 +96,67 @@ pub async fn run(setup: Setup, host: &dyn Host, inlets: Inlets, pace: Pace) -> R
 }
 
 async fn turn(setup: Setup, host: &dyn Host, inlets: Inlets, pace: Pace) -> Result<(), ServiceError> {
-    let (mut service, mut inlets) = Service::start(setup, host, inlets, pace)?;
+    let (mut service, mut sources) = Service::start(setup, host, inlets, pace)?;
+    let mut alive = Alive::new(host);
     // The first look comes before anybody is told that nothing will be missed.
-    service.look().await;
-    host.ready();
+    let mut event = Event::StoreChanged;
+    let mut is_ready = false;
     loop {
-        service.tell_alive();
-        service.start_work().await;
+        if matches!(event, Event::Command(Command::Stop)) {
+            break;
+        }
+        let Some(()) = attended(&mut alive, &mut sources, service.handle(event)).await else { break };
+        if !std::mem::replace(&mut is_ready, true) {
+            host.ready();
+        }
+        let Some(()) = attended(&mut alive, &mut sources, service.start_work()).await else { break };
         service.tell_status();
-        match service.next(&mut inlets).await {
-            Event::StoreChanged => service.look().await,
-            Event::Asked(asked) => service.take_over(asked).await,
-            Event::Doubt(error) => service.doubt(&error),
-            Event::WorkEnded(ended) => service.settle(*ended).await,
-            Event::TimeIsUp => {}
-            Event::Command(Command::Reload) => service.reload().await,
-            Event::Command(Command::Stop) => break,
+        event = service.next(&mut sources, &mut alive).await;
+    }
+    service.stop(&mut sources).await;
+    Ok(())
+}
+
+/// Carries a step out, with signs of life while it waits for a ledger, a store or a daemon. Nothing when the service is
+/// to stop instead: what the step was to write is then written whole or not at all, and found again by the next run.
+async fn attended<T>(alive: &mut Alive<'_>, sources: &mut Sources, step: impl Future<Output = T>) -> Option<T> {
+    let mut step = pin!(step);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut step => return Some(done),
+            command = sources.commands.recv() => match command {
+                Some(Command::Reload) => sources.reload = true,
+                Some(Command::Stop) | None => return None,
+            },
+            () = alive.wanted() => alive.tell(),
         }
     }
-    service.stop(&mut inlets).await;
-    Ok(())
+}
+
+/// Signs of life, where a watchdog wants them.
+struct Alive<'h> {
+    host: &'h dyn Host,
+    at: Option<Instant>,
+}
+
+impl<'h> Alive<'h> {
+    fn new(host: &'h dyn Host) -> Self {
+        Self { host, at: host.alive_every().map(|_| Instant::now()) }
+    }
+
+    /// Returns when it is time for the next one.
+    async fn wanted(&self) {
+        match self.at {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn tell(&mut self) {
+        self.host.alive();
+        self.at = self.host.alive_every().map(|every| Instant::now() + every);
+    }
 }
 
 /// What the loop knows. Its parts are in the files of the events that change them.
@@ -132,8 +175,12 @@ struct Service<'h> {
     outages: Outages,
     /// Work that goes before the queue.
     first: VecDeque<Work>,
-    /// Noticed, but the ledger could not take them.
+    /// Noticed, but the ledger has not taken them yet.
     unsaved: BTreeSet<StorePath>,
+    /// Were unsaved and have landed; the place in the ledger still lies before them.
+    landed: BTreeSet<StorePath>,
+    /// Asked for again since the work under way began.
+    meanwhile: BTreeSet<StorePath>,
     under_way: Option<UnderWay>,
     /// Whose first scan is being worked off.
     scanning: Option<BucketIdentity>,
@@ -145,7 +192,6 @@ struct Service<'h> {
     doubts: mpsc::Sender<String>,
     warned: fates::Warned,
     ended: mpsc::Sender<work::Ended>,
-    alive_at: Option<Instant>,
     /// When the next path of the queue is due.
     due_at: Option<Instant>,
 }
@@ -162,6 +208,8 @@ struct Sources {
     asked: mpsc::Receiver<socket::Asked>,
     doubts: mpsc::Receiver<String>,
     ended: mpsc::Receiver<work::Ended>,
+    /// Wanted while something else was being done.
+    reload: bool,
     _listening: Option<Helper>,
 }
 
@@ -203,6 +251,8 @@ impl<'h> Service<'h> {
             outages: Outages::default(),
             first,
             unsaved: BTreeSet::new(),
+            landed: BTreeSet::new(),
+            meanwhile: BTreeSet::new(),
             under_way: None,
             scanning: None,
             status: String::new(),
@@ -212,7 +262,6 @@ impl<'h> Service<'h> {
             doubts,
             warned: fates::Warned::default(),
             ended,
-            alive_at: None,
             // What an earlier run has left.
             due_at: Some(Instant::now()),
             setup,
@@ -220,7 +269,10 @@ impl<'h> Service<'h> {
             pace,
         };
         let commands = inlets.commands;
-        Ok((service, Sources { commands, asked, doubts: doubted, ended: endings, _listening: listening }))
+        Ok((
+            service,
+            Sources { commands, asked, doubts: doubted, ended: endings, reload: false, _listening: listening },
+        ))
     }
 
     /// Waits for news in the way that suits the store.
@@ -229,26 +281,38 @@ impl<'h> Service<'h> {
         self.waking = waking(self.setup.ends.store.location(), lists_all, self.wake.clone());
     }
 
-    fn tell_alive(&mut self) {
-        let Some(every) = self.host.alive_every() else { return };
-        let now = Instant::now();
-        if self.alive_at.is_none_or(|at| at <= now) {
-            self.host.alive();
-            self.alive_at = Some(now + every);
+    async fn handle(&mut self, event: Event) {
+        match event {
+            Event::StoreChanged => self.look().await,
+            Event::Asked(asked) => self.take_over(asked).await,
+            Event::Doubt(error) => self.doubt(&error),
+            Event::WorkEnded(ended) => {
+                self.settle(*ended).await;
+                self.renew_store().await;
+            }
+            Event::Command(Command::Reload) => self.reload().await,
+            Event::TimeIsUp | Event::Command(Command::Stop) => {}
         }
     }
 
     /// Waits for what happens next.
-    async fn next(&mut self, sources: &mut Sources) -> Event {
-        let timer = [self.alive_at, self.next_attempt()].into_iter().flatten().min();
+    async fn next(&mut self, sources: &mut Sources, alive: &mut Alive<'_>) -> Event {
+        if std::mem::take(&mut sources.reload) {
+            return Event::Command(Command::Reload);
+        }
+        let next_attempt = self.next_attempt();
         let time_is_up = async {
-            match timer {
+            match next_attempt {
                 Some(at) => sleep_until(at).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             biased;
+            () = alive.wanted() => {
+                alive.tell();
+                Event::TimeIsUp
+            }
             command = sources.commands.recv() => Event::Command(command.unwrap_or(Command::Stop)),
             Some(ended) = sources.ended.recv() => Event::WorkEnded(Box::new(ended)),
             Some(asked) = sources.asked.recv() => Event::Asked(asked),
@@ -259,6 +323,10 @@ impl<'h> Service<'h> {
     }
 
     fn doubt(&mut self, error: &str) {
+        // The push that had it has ended well or badly since, and says so itself.
+        if self.under_way.is_none() {
+            return;
+        }
         let now = self.setup.ends.clock.wall();
         self.outages.doubted(Need::Bucket, error, &self.setup.ends.ledger, now);
     }
@@ -270,7 +338,10 @@ impl<'h> Service<'h> {
         match self.host.reload().await {
             Ok(setup) => {
                 let _ = ends.ledger.watch().end_outage("configuration");
-                if setup.scan && !self.setup.scan {
+                // As after a start: it may be another bucket.
+                self.scanning = None;
+                self.first.retain(|work| *work != Work::Scan);
+                if setup.scan {
                     self.first.push_back(Work::Scan);
                 }
                 let location = setup.ends.store.location();
@@ -302,23 +373,21 @@ impl<'h> Service<'h> {
             return abort.abort();
         }
         let end = Instant::now() + self.pace.settling;
-        loop {
-            tokio::select! {
-                Some(ended) = sources.ended.recv() => {
-                    self.settle(ended).await;
-                    return;
-                }
-                // Hooks are served to the last: their builds must not wait.
-                Some(asked) = sources.asked.recv() => self.take_over(asked).await,
-                command = sources.commands.recv() => if command != Some(Command::Reload) {
-                    abort.abort();
-                    return;
-                },
-                () = sleep_until(end) => {
-                    abort.abort();
-                    return;
+        let Sources { commands, ended, asked, .. } = sources;
+        let settling = async {
+            loop {
+                tokio::select! {
+                    Some(ended) = ended.recv() => return self.settle(ended).await,
+                    // Hooks are served to the last: their builds must not wait.
+                    Some(asked) = asked.recv() => self.take_over(asked).await,
                 }
             }
+        };
+        let told_again = async { while commands.recv().await == Some(Command::Reload) {} };
+        tokio::select! {
+            () = settling => {}
+            () = told_again => abort.abort(),
+            () = sleep_until(end) => abort.abort(),
         }
     }
 }

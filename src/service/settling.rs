@@ -3,7 +3,7 @@
 use super::outage::Need;
 use super::work::{self, Done, Ended, Failed, Work};
 use super::{Service, UnderWay, looking};
-use crate::ledger::{Settlement, Totals};
+use crate::ledger::{LedgerError, Settlement, Totals};
 use crate::nix::StorePath;
 use crate::push::{Interrupt, PushError};
 use crate::record::seconds;
@@ -17,7 +17,9 @@ use tokio::time::Instant;
 impl Service<'_> {
     /// Starts the next piece of work, where there is one and nothing forbids it.
     pub(super) async fn start_work(&mut self) {
-        if self.under_way.is_some() || !self.outages.allow(Need::Bucket) || !self.outages.allow(Need::Store) {
+        // The ledger, too: where nothing can leave the queue, the same paths would be due again at once.
+        let needs = [Need::Bucket, Need::Store, Need::Ledger];
+        if self.under_way.is_some() || !needs.iter().all(|need| self.outages.allow(*need)) {
             return;
         }
         let work = match self.first.pop_front() {
@@ -38,6 +40,7 @@ impl Service<'_> {
         let interrupt = Interrupt::default();
         let (doubts, warned, ended) = (self.doubts.clone(), self.warned.clone(), self.ended.clone());
         let abort = work::start(work, &self.setup, store, interrupt.clone(), doubts, warned, ended);
+        self.meanwhile.clear();
         self.under_way = Some(UnderWay { interrupt, abort, paths });
     }
 
@@ -47,25 +50,30 @@ impl Service<'_> {
             return None;
         }
         let (ledger, now, limit) = (self.setup.ends.ledger.clone(), self.setup.ends.clock.wall(), self.pace.batch);
+        let unsaved: Vec<StorePath> = self.unsaved.iter().cloned().collect();
         let found = tokio::task::spawn_blocking(move || {
+            if !unsaved.is_empty() {
+                ledger.queue().add(&unsaved, now)?;
+            }
             let due = ledger.queue().due(now, limit)?;
-            let next = if due.is_empty() { ledger.queue().next_due()? } else { None };
-            Ok::<_, crate::ledger::LedgerError>((due, next))
+            let next = if due.is_empty() { ledger.queue().next_due(now)? } else { None };
+            Ok::<_, LedgerError>((due, next))
         })
         .await;
-        let mut paths: Vec<StorePath> = match found {
+        let error = match found {
             Ok(Ok((due, next))) => {
+                self.unsaved.clear();
                 self.due_at = next.map(|at| Instant::now() + at.duration_since(now).unwrap_or_default());
-                due.into_iter().map(|queued| queued.path).collect()
+                let paths: Vec<StorePath> = due.into_iter().map(|queued| queued.path).collect();
+                return (!paths.is_empty()).then_some(paths);
             }
-            Ok(Err(error)) => {
-                self.due_at = None;
-                self.ledger_failed(&chain(&error));
-                Vec::new()
-            }
-            Err(_) => Vec::new(),
+            Ok(Err(error)) => chain(&error),
+            Err(error) => chain(&error),
         };
-        paths.extend(self.unsaved.iter().filter(|path| !paths.contains(path)).cloned().collect::<Vec<_>>());
+        self.due_at = None;
+        self.ledger_failed(&error);
+        // A ledger that takes nothing keeps nothing from the bucket.
+        let paths: Vec<StorePath> = self.unsaved.iter().take(limit).cloned().collect();
         (!paths.is_empty()).then_some(paths)
     }
 
@@ -105,7 +113,6 @@ impl Service<'_> {
             self.outages.works(Need::Bucket, &ends.ledger, ends.report.as_ref());
         }
         self.write(settlement).await;
-        self.renew_store().await;
     }
 
     fn done(&mut self, done: Done, outcomes: &HashMap<StorePath, Outcome>) -> Settlement {
@@ -132,9 +139,17 @@ impl Service<'_> {
     /// All of it stays queued, also what had landed before: it may not have been recorded.
     fn failed(&mut self, work: Work, failed: &Failed) -> Settlement {
         let why = chain(failed);
-        let about_item = matches!(failed, Failed::Push(error) if error.remedy() == Remedy::GiveUpOnItem);
+        // A task that broke down may have done so over one path: the others must not wait for it for ever.
+        let broke_down = matches!(failed, Failed::Task(_) | Failed::Push(PushError::Task(_)));
+        let is_final = matches!(failed, Failed::Push(error) if error.remedy() != Remedy::Retry);
+        let about_item = broke_down || matches!(failed, Failed::Push(error) if error.remedy() == Remedy::GiveUpOnItem);
         match (work, failed) {
             (_, Failed::Push(PushError::Interrupted)) => {}
+            (Work::Populate, _) if is_final => {
+                // It saves requests; pushes need other rights than a listing does.
+                let message = format!("The ledger was not filled from a listing of the bucket: {why}");
+                self.setup.ends.report.event(Event::Warning { message: &message });
+            }
             (Work::Push(mut paths), _) if about_item && paths.len() > 1 => {
                 // Nobody says which one: halves will.
                 let rest = paths.split_off(paths.len() / 2);
@@ -181,6 +196,9 @@ impl Service<'_> {
                     settlement.postponed.push((path.clone(), why.clone(), now + delay));
                 }
                 Outcome::Interrupted => {}
+                // Collected, it may have been built again since the push looked.
+                Outcome::Invalid | Outcome::Ignored { .. } | Outcome::Upstream { .. }
+                    if self.meanwhile.contains(path) => {}
                 Outcome::Pushed { .. }
                 | Outcome::Present
                 | Outcome::Upstream { .. }
@@ -190,7 +208,9 @@ impl Service<'_> {
             }
         }
         for path in &settlement.done {
-            self.unsaved.remove(path);
+            if self.unsaved.remove(path) {
+                self.landed.insert(path.clone());
+            }
         }
         settlement.totals = Totals {
             batches: u64::from(summary.considered > 0),
@@ -222,7 +242,10 @@ impl Service<'_> {
         match written {
             Ok(Ok(scan_ended)) => {
                 let ends = &self.setup.ends;
-                self.outages.works(Need::Ledger, &ends.ledger, ends.report.as_ref());
+                // What it has not taken may be refused again at once.
+                if self.unsaved.is_empty() {
+                    self.outages.works(Need::Ledger, &ends.ledger, ends.report.as_ref());
+                }
                 if scan_ended {
                     ends.report.event(Event::Scanned);
                 }
@@ -234,7 +257,7 @@ impl Service<'_> {
 
     /// Temporary roots end with their connection alone: what is still queued gets new ones before the
     /// old connection goes.
-    async fn renew_store(&mut self) {
+    pub(super) async fn renew_store(&mut self) {
         let Some(old) = self.store.take() else { return };
         let (settings, ledger) = (self.setup.store.clone(), self.setup.ends.ledger.clone());
         let unsaved: Vec<StorePath> = self.unsaved.iter().cloned().collect();

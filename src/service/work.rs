@@ -8,7 +8,7 @@ use crate::plan::Request;
 use crate::push::{self, Ends, Interrupt, Options, PushError};
 use crate::report::{Outcome, Summary};
 use crate::store::Store;
-use crate::watch::is_pushed;
+use crate::watch::{Place, is_pushed, look};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -110,7 +110,9 @@ async fn scan(ends: &Ends, options: &Options) -> Result<Done, Failed> {
         if ends.ledger.watch().scan(&of)? != Scan::Due {
             return Ok(None);
         }
-        let paths: Vec<StorePath> = ends.store.all_valid_paths()?.into_iter().filter(is_pushed).collect();
+        // As a look at everything, which no damaged registration stops.
+        let news = look(ends.store.as_ref(), &Place::Nowhere)?;
+        let paths: Vec<StorePath> = news.appeared.into_iter().filter(is_pushed).collect();
         ends.ledger.watch().begin_scan(&of, &paths, ends.clock.wall())?;
         Ok::<_, Failed>(Some(paths.len() as u64))
     })

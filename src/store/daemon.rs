@@ -43,6 +43,8 @@ struct State {
     conversation: Option<Conversation>,
     /// What every new connection must hold.
     roots: BTreeSet<StorePath>,
+    /// It left a temporary root unanswered: the thousands after that must not each wait for as long.
+    silent: bool,
     /// As the last greeting told.
     version: Option<String>,
 }
@@ -80,9 +82,18 @@ impl Daemon {
 
     /// Keeps `path` from being collected while this value lives. The daemon does not check that it is valid.
     pub fn add_temp_root(&self, path: &StorePath) -> Result<(), StoreError> {
-        self.converse("adding a temporary root", |conversation| self.hold(conversation, path))?;
-        self.state().roots.insert(path.clone());
-        Ok(())
+        const DOING: &str = "adding a temporary root";
+        if self.state().silent {
+            return Err(self.error(DOING, Trouble::Lost(io::ErrorKind::TimedOut.into())));
+        }
+        let held = self.converse(DOING, |conversation| self.hold(conversation, path));
+        let mut state = self.state();
+        match &held {
+            Ok(()) => drop(state.roots.insert(path.clone())),
+            Err(StoreError::DaemonLost { source, .. }) => state.silent = is_timeout(source),
+            Err(_) => {}
+        }
+        held
     }
 
     fn hold(&self, conversation: &mut Conversation, path: &StorePath) -> Result<(), Trouble> {

@@ -11,6 +11,7 @@ use super::temp_roots::TempRoots;
 use super::{Cursor, Location, Protection, Registrations, Settings, Store, StoreError};
 use crate::nix::{PathInfo, StorePath};
 use crate::remedy::Remedy;
+use std::cell::Cell;
 use std::sync::{Mutex, PoisonError};
 
 /// Opens the store that `settings` point at, and makes sure that it answers.
@@ -153,7 +154,17 @@ impl Store for LocalStore {
     }
 
     fn registered_since(&self, cursor: Option<&Cursor>) -> Result<Option<Registrations>, StoreError> {
-        self.ask(|database| database.registered_since(cursor).map(Some), |_daemon| Ok(None))
+        let busy = Cell::new(false);
+        let from_database = |database: &Database| {
+            let found = database.registered_since(cursor);
+            busy.set(found.as_ref().is_err_and(|error| error.remedy() == Remedy::Retry));
+            found.map(Some)
+        };
+        self.ask(from_database, |_daemon| match busy.get() {
+            // The next look gets an answer; the daemon's list would make everything look new.
+            true => Err(StoreError::DatabaseBusy { file: self.location.database() }),
+            false => Ok(None),
+        })
     }
 }
 

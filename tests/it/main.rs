@@ -20,6 +20,7 @@ mod push_trouble;
 mod resume;
 mod run;
 mod service;
+mod service_faults;
 mod status;
 mod store;
 mod store_daemon;

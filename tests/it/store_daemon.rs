@@ -2,9 +2,10 @@
 //! bounded time and memory, never a panic, a hang, or a path that is taken for absent.
 
 use crate::support::fake_daemon::{Answer, FakeDaemon, Request, Script, error, list, number, path_info, string};
+use crate::support::fixture_store::FixtureStore;
 use loft::nix::{PathInfo, Sha256, StoreDir, StorePath, base32};
 use loft::remedy::Remedy;
-use loft::store::{Protection, Store, StoreError, closure, open};
+use loft::store::{Protection, Settings, Store, StoreError, closure, open};
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
@@ -330,4 +331,35 @@ fn nothing_listens() {
     let error = open(&settings()).err().unwrap();
     assert!(matches!(error, StoreError::DaemonConnect { .. }), "{error}");
     assert_eq!(error.remedy(), Remedy::Retry);
+}
+
+#[test]
+fn a_daemon_that_grants_no_root_is_waited_for_once() {
+    let daemon = FakeDaemon::start(Script::answering(|_| Answer::Silence));
+    let settings = Settings { daemon_timeout: Some(Duration::from_millis(300)), ..daemon.settings() };
+    let store = open(&settings).unwrap();
+    let began = Instant::now();
+    for n in 0..20 {
+        let path = StorePath::parse(&format!("{}-p{n}", "a".repeat(32))).unwrap();
+        assert!(matches!(store.protect(&path), Ok(Protection::Unheld(_))));
+    }
+    assert_eq!(daemon.requests().len(), 1);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_database_that_is_busy_is_not_taken_for_one_that_cannot_be_read() {
+    let fixture = FixtureStore::new();
+    fixture.add("a").finish();
+    fixture.sql(|db| db.pragma_update(None, "journal_mode", "delete").unwrap());
+    let socket = fixture.state_dir().join("daemon-socket/socket");
+    let _daemon = FakeDaemon::start_at(&socket, Script::truthful([]));
+    let store = open(&fixture.settings()).unwrap();
+    let cursor = store.registered_since(None).unwrap().unwrap().cursor;
+    // Somebody writes, for longer than anybody waits. The daemon's list would make all of the store look new.
+    let lock = fixture.state_dir().join("db/db.sqlite.lock");
+    std::fs::write(&lock, "").unwrap();
+    assert_eq!(store.registered_since(Some(&cursor)).unwrap_err().remedy(), Remedy::Retry);
+    std::fs::remove_file(&lock).unwrap();
+    assert_eq!(store.registered_since(Some(&cursor)).unwrap().unwrap().paths, []);
 }

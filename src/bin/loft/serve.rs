@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use loft::config::Loaded;
 use loft::ledger::Ledger;
 use loft::metrics;
-use loft::push::Interrupt;
+use loft::push::{Interrupt, PushError};
 use loft::report::{Event, Report};
 use loft::service::{self, Command, Host, Inlets, Lock, Pace, Setup};
 use loft::store::{self, Store};
@@ -42,8 +42,8 @@ pub fn serve(invocation: &Invocation, dry_run: bool) -> Result<Exit, Failure> {
     let ledger = Arc::new(if dry_run { copy_of_places(&ledger) } else { ledger });
 
     let network = Network::start()?;
-    let program =
-        Program { invocation, dry_run, report: report.clone(), ledger, supervisor: Supervisor::of_environment() };
+    let supervisor = Supervisor::of_environment();
+    let program = Program { invocation, dry_run, report: report.clone(), file: file.clone(), ledger, supervisor };
     let ended = network.run(async {
         let setup = program.setup(&loaded).await?;
         report_start(report.as_ref(), &setup);
@@ -70,6 +70,8 @@ struct Program<'a> {
     invocation: &'a Invocation,
     dry_run: bool,
     report: Arc<dyn Report>,
+    /// The ledger's, as configured.
+    file: PathBuf,
     ledger: Arc<Ledger>,
     supervisor: Supervisor,
 }
@@ -85,7 +87,10 @@ impl Program<'_> {
             use_ledger: true,
         };
         let options = push::options(loaded, &request, Interrupt::default())?;
-        let store: Arc<dyn Store> = Arc::from(store::open(&loaded.settings.store)?);
+        let settings = loaded.settings.store.clone();
+        // The service goes on meanwhile, and a daemon may take long to answer.
+        let opening = tokio::task::spawn_blocking(move || store::open(&settings)).await;
+        let store: Arc<dyn Store> = Arc::from(opening.map_err(PushError::Task)??);
         let ends = network::ends(loaded, store, self.ledger.clone(), self.report.clone()).await?;
         let service = &loaded.settings.service;
         Ok(Setup {
@@ -103,6 +108,10 @@ impl Host for Program<'_> {
     async fn reload(&self) -> Result<Setup, String> {
         let told = |failure: Failure| failure.render().trim_end().replace('\n', "; ");
         let loaded = config::read(self.invocation).map_err(told)?;
+        if loaded.settings.ledger != self.file {
+            let message = "Another local_cache_path needs a restart of the service; it goes on with the old one";
+            self.report.event(Event::Warning { message });
+        }
         self.setup(&loaded).await.map_err(told)
     }
 

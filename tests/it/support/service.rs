@@ -8,6 +8,7 @@ use loft::nix::StorePath;
 use loft::push::Ends;
 use loft::report::{Event, Outcome, Report};
 use loft::service::{self, Command, Host, Inlets, Lock, Pace, Setup};
+use loft::store::Settings;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -63,6 +64,7 @@ pub struct Bench {
     pub populate: bool,
     pub pace: Pace,
     pub alive_every: Option<Duration>,
+    pub daemon_timeout: Option<Duration>,
     folder: tempfile::TempDir,
 }
 
@@ -121,6 +123,7 @@ impl Bench {
             populate: false,
             pace,
             alive_every: None,
+            daemon_timeout: None,
             folder: tempfile::tempdir().unwrap(),
         }
     }
@@ -142,7 +145,8 @@ impl Bench {
             ..self.world.ends()
         };
         let options = self.world.options.clone();
-        Setup { ends, options, store: self.world.store.settings(), scan: self.scan, populate: self.populate }
+        let store = Settings { daemon_timeout: self.daemon_timeout, ..self.world.store.settings() };
+        Setup { ends, options, store, scan: self.scan, populate: self.populate }
     }
 
     /// Starts a service and waits until it watches.
