@@ -8,6 +8,8 @@
 mod bucket;
 mod crash;
 mod harness;
+mod hook;
+mod idle;
 mod memory;
 mod old_style;
 mod round_trip;
@@ -17,3 +19,5 @@ mod store;
 mod support;
 mod trouble;
 mod upstream;
+mod watch;
+mod watch_trouble;
