@@ -207,7 +207,8 @@ impl<'h> Service<'h> {
             doubts,
             ended,
             alive_at: None,
-            due_at: None,
+            // What an earlier run or a hook has left in the queue.
+            due_at: Some(Instant::now()),
             setup,
             host,
             pace,

@@ -58,8 +58,8 @@ impl Service<'_> {
                 self.due_at = next.map(|at| Instant::now() + at.duration_since(now).unwrap_or_default());
                 due.into_iter().map(|queued| queued.path).collect()
             }
+            // Asked again when the outage of the ledger allows it.
             Ok(Err(error)) => {
-                self.due_at = None;
                 self.ledger_failed(&chain(&error));
                 Vec::new()
             }

@@ -19,7 +19,12 @@ fn install(machine: &Machine, site: &Site) {
     let script = machine.at("loft-hook");
     let (command, config) = (site.loft.command(), site.loft.home().join("loft.toml"));
     let program = command.get_program().to_str().expect("text").to_owned();
-    let text = format!("#!/bin/sh\nexec {program} -c {} hook 2>>{}.log\n", config.display(), script.display());
+    // Nix 2.8 tells its hook no paths, a fault that later ones have not.
+    let mend = match machine.nix.version() < (2, 9) {
+        true => "OUT_PATHS=$(nix-store -q --outputs \"$DRV_PATH\")\nexport OUT_PATHS\n",
+        false => "",
+    };
+    let text = format!("#!/bin/sh\n{mend}exec {program} -c {} hook 2>>{}.log\n", config.display(), script.display());
     std::fs::write(&script, text).expect("script");
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("mode");
     machine.configure(&format!("post-build-hook = {}", script.display()));

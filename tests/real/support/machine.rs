@@ -32,9 +32,14 @@ impl Drop for Daemon {
 }
 
 impl Machine {
+    /// With the installed Nix, and no daemon.
     pub fn single_user() -> Self {
+        Self::of(Nix::installed())
+    }
+
+    pub fn of(nix: Nix) -> Self {
         let folder = tempfile::Builder::new().prefix("loft-machine-").tempdir().expect("temporary folder");
-        let machine = Self { nix: Nix::installed(), store: LocalStore::empty(), daemon: None, folder };
+        let machine = Self { nix, store: LocalStore::empty(), daemon: None, folder };
         machine.configure("");
         // The first program that opens a store makes it.
         machine.run("nix-store", &["--init"]);
@@ -53,7 +58,10 @@ impl Machine {
             "experimental-features = nix-command\nsubstituters =\nbuild-users-group =\nrequire-sigs = true\n\
              sandbox = true\nextra-sandbox-paths = /bin /lib /lib64? /usr\nfilter-syscalls = false\nmax-jobs = 2\n{more}\n"
         );
-        std::fs::write(self.at("nix.conf"), text).expect("nix.conf");
+        // A recent one starts itself as a hook by a name under which an unpacked package cannot be found; an old one
+        // cannot do without.
+        let hook = if self.nix.version() >= (2, 18) { "build-hook =\n" } else { "" };
+        std::fs::write(self.at("nix.conf"), text + hook).expect("nix.conf");
     }
 
     pub fn start_daemon(&mut self) {
@@ -61,8 +69,8 @@ impl Machine {
         let log = File::create(self.at("daemon.log")).expect("log");
         // The kernel ends it with the test.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--", "nix-daemon"]);
         let like = self.command("nix-daemon");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(like.get_program());
         command.env_clear().envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("NIX_REMOTE", self.store.url()).env("NIX_DAEMON_SOCKET_PATH", &socket);
