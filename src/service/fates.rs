@@ -2,7 +2,7 @@
 
 use crate::nix::StorePath;
 use crate::report::{Event, Outcome, Report};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
@@ -11,12 +11,28 @@ pub struct Fates {
     report: Arc<dyn Report>,
     outcomes: Mutex<HashMap<StorePath, Outcome>>,
     doubts: mpsc::Sender<String>,
+    warned: Warned,
+}
+
+/// Warnings that were told: what is so for every push is said once.
+pub type Warned = Arc<Mutex<HashSet<String>>>;
+
+/// Then they begin anew; most name a path or an hour.
+const MOST_WARNINGS: usize = 1000;
+
+/// Whether `warning` was not told yet; from now on it was.
+pub fn is_new(warned: &Warned, warning: &str) -> bool {
+    let mut warned = warned.lock().unwrap_or_else(PoisonError::into_inner);
+    if warned.len() >= MOST_WARNINGS {
+        warned.clear();
+    }
+    warned.insert(warning.to_owned())
 }
 
 impl Fates {
     /// `doubts` hears of failed requests while they are tried again.
-    pub fn new(report: Arc<dyn Report>, doubts: mpsc::Sender<String>) -> Self {
-        Self { report, outcomes: Mutex::default(), doubts }
+    pub fn new(report: Arc<dyn Report>, doubts: mpsc::Sender<String>, warned: Warned) -> Self {
+        Self { report, outcomes: Mutex::default(), doubts, warned }
     }
 
     pub fn take(&self) -> HashMap<StorePath, Outcome> {
@@ -33,6 +49,7 @@ impl Report for Fates {
             }
             // One is enough; when the channel is full somebody has told already.
             Event::Retrying { error, .. } => drop(self.doubts.try_send((*error).to_owned())),
+            Event::Warning { message } if !is_new(&self.warned, message) => return,
             _ => {}
         }
         self.report.event(event);

@@ -1,5 +1,6 @@
 //! Noticing: news of the store go into the queue.
 
+use super::fates;
 use super::outage::Need;
 use super::socket::Asked;
 use super::{Service, ServiceError, Setup};
@@ -7,7 +8,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::nix::StorePath;
 use crate::remedy::chain;
 use crate::report::Event;
-use crate::store::{Location, Protection, Store};
+use crate::store::{Location, Protection, Store, StoreError};
 use crate::watch::{News, Place, is_pushed, look};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -45,23 +46,28 @@ impl Service<'_> {
             return;
         }
         let ends = self.setup.ends.clone();
-        let (settings, open, place) = (self.setup.store.clone(), self.store.clone(), self.place.clone());
+        let (settings, open, place) = (self.setup.store.clone(), self.watched.clone(), self.place.clone());
         let looked = tokio::task::spawn_blocking(move || {
             let store = match open {
                 Some(store) => store,
                 None => Arc::from(crate::store::open(&settings)?),
             };
             let news = look(store.as_ref(), &place)?;
-            Ok::<_, crate::store::StoreError>((store, news))
+            Ok::<_, StoreError>((store, news))
         })
         .await;
-        let (store, news) = match looked {
-            Ok(Ok(found)) => found,
+        let news = match looked {
+            Ok(Ok((store, news))) => {
+                self.watched = Some(store);
+                news
+            }
             Ok(Err(error)) => return self.store_failed(&chain(&error)),
             Err(error) => return self.store_failed(&chain(&error)),
         };
         self.outages.works(Need::Store, &ends.ledger, ends.report.as_ref());
-        for damaged in &news.damaged {
+        // A hook that found no socket has queued without a word.
+        self.due_at.get_or_insert_with(tokio::time::Instant::now);
+        for damaged in news.damaged.iter().filter(|damaged| fates::is_new(&self.warned, damaged)) {
             ends.report.event(Event::Warning { message: damaged });
         }
         let noticed = self.noticed(&news);
@@ -70,7 +76,7 @@ impl Service<'_> {
             self.watch(lists_all);
         }
         if noticed.paths.is_empty() && news.place == self.place {
-            // Nothing is written, and no connection kept, while nothing happens.
+            // Nothing is written while nothing happens.
             return;
         }
         self.place = news.place.clone();
@@ -78,17 +84,17 @@ impl Service<'_> {
         if !is_empty {
             ends.report.event(Event::Noticed { paths: noticed.paths.len() as u64 });
         }
+        let store = if is_empty { None } else { self.open_store().await };
         let (store_key, ledger, now) = (self.store_key.clone(), ends.ledger.clone(), ends.clock.wall());
         let paths = noticed.paths.clone();
         let saved = tokio::task::spawn_blocking(move || {
-            let protected = protect(store.as_ref(), &noticed.paths);
-            (store, save(&ledger, &store_key, &noticed, &news, now), protected)
+            let unprotected = store.and_then(|store| protect(store.as_ref(), &noticed.paths));
+            (save(&ledger, &store_key, &noticed, &news, now), unprotected)
         })
         .await;
         match saved {
-            Ok((store, Ok(()), unprotected)) => {
+            Ok((Ok(()), unprotected)) => {
                 if !is_empty {
-                    self.store = Some(store);
                     self.due_at = Some(tokio::time::Instant::now());
                 }
                 self.outages.works(Need::Ledger, &self.setup.ends.ledger, self.setup.ends.report.as_ref());
@@ -96,8 +102,7 @@ impl Service<'_> {
                     self.warn_unprotected(&why);
                 }
             }
-            Ok((store, Err(error), _)) => {
-                self.store = Some(store);
+            Ok((Err(error), _)) => {
                 // The place in the ledger stays where it was: after a restart they are noticed again.
                 self.unsaved.extend(paths);
                 self.ledger_failed(&chain(&error));
@@ -140,8 +145,8 @@ impl Service<'_> {
     }
 
     pub(super) fn store_failed(&mut self, error: &str) {
-        // Whatever is wrong with it, another one may be better.
-        self.store = None;
+        // Whatever is wrong with them, others may be better.
+        (self.store, self.watched) = (None, None);
         let ends = &self.setup.ends;
         self.outages.failed(Need::Store, error, &self.pace, &ends.ledger, ends.clock.wall(), ends.report.as_ref());
     }
@@ -153,7 +158,9 @@ impl Service<'_> {
 
     fn warn_unprotected(&self, why: &str) {
         let message = format!("The store's garbage collector may remove queued paths before they are pushed: {why}");
-        self.setup.ends.report.event(Event::Warning { message: &message });
+        if fates::is_new(&self.warned, &message) {
+            self.setup.ends.report.event(Event::Warning { message: &message });
+        }
     }
 }
 

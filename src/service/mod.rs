@@ -123,6 +123,9 @@ struct Service<'h> {
     pace: Pace,
     /// Names the store in the ledger.
     store_key: String,
+    /// The one that is looked at. It holds no temporary roots, and stays open: where a connection to the daemon
+    /// is what makes the database readable, a new one for each look would be a change to look at.
+    watched: Option<Arc<dyn Store>>,
     /// Open while something is queued or under way: its connection holds the temporary roots.
     store: Option<Arc<dyn Store>>,
     place: Place,
@@ -140,6 +143,7 @@ struct Service<'h> {
     /// A look asks a daemon for every valid path.
     lists_all: bool,
     doubts: mpsc::Sender<String>,
+    warned: fates::Warned,
     ended: mpsc::Sender<work::Ended>,
     alive_at: Option<Instant>,
     /// When the next path of the queue is due.
@@ -184,7 +188,7 @@ impl<'h> Service<'h> {
         let listening = inlets.socket.map(|listener| Helper(tokio::spawn(socket::serve(listener, ask)).abort_handle()));
         let (doubts, doubted) = mpsc::channel(1);
         let (ended, endings) = mpsc::channel(1);
-        let mut first = VecDeque::new();
+        let mut first = VecDeque::from([Work::Greet]);
         if setup.populate {
             first.push_back(Work::Populate);
         }
@@ -192,6 +196,7 @@ impl<'h> Service<'h> {
             first.push_back(Work::Scan);
         }
         let service = Self {
+            watched: None,
             store: None,
             store_key,
             place,
@@ -205,9 +210,10 @@ impl<'h> Service<'h> {
             waking,
             lists_all,
             doubts,
+            warned: fates::Warned::default(),
             ended,
             alive_at: None,
-            // What an earlier run or a hook has left in the queue.
+            // What an earlier run has left.
             due_at: Some(Instant::now()),
             setup,
             host,
@@ -292,7 +298,7 @@ impl<'h> Service<'h> {
         under_way.interrupt.raise();
         let abort = under_way.abort.clone();
         if under_way.paths == 0 {
-            // Listing and scanning have nothing in flight that could be lost.
+            // Greeting, listing and scanning have nothing in flight that could be lost.
             return abort.abort();
         }
         let end = Instant::now() + self.pace.settling;

@@ -33,11 +33,11 @@ impl Service<'_> {
         };
         let paths = match &work {
             Work::Push(paths) => paths.len(),
-            Work::Populate | Work::Scan => 0,
+            Work::Greet | Work::Populate | Work::Scan => 0,
         };
         let interrupt = Interrupt::default();
-        let (doubts, ended) = (self.doubts.clone(), self.ended.clone());
-        let abort = work::start(work, &self.setup, store, interrupt.clone(), doubts, ended);
+        let (doubts, warned, ended) = (self.doubts.clone(), self.warned.clone(), self.ended.clone());
+        let abort = work::start(work, &self.setup, store, interrupt.clone(), doubts, warned, ended);
         self.under_way = Some(UnderWay { interrupt, abort, paths });
     }
 
@@ -69,7 +69,7 @@ impl Service<'_> {
         (!paths.is_empty()).then_some(paths)
     }
 
-    async fn open_store(&mut self) -> Option<Arc<dyn Store>> {
+    pub(super) async fn open_store(&mut self) -> Option<Arc<dyn Store>> {
         if let Some(store) = &self.store {
             return Some(store.clone());
         }
@@ -110,7 +110,7 @@ impl Service<'_> {
 
     fn done(&mut self, done: Done, outcomes: &HashMap<StorePath, Outcome>) -> Settlement {
         match done {
-            Done::Populated => Settlement::default(),
+            Done::Greeted | Done::Populated => Settlement::default(),
             Done::Scanned { bucket, queued } => {
                 if let Some(paths) = queued {
                     self.setup.ends.report.event(Event::Noticed { paths });
@@ -147,7 +147,7 @@ impl Service<'_> {
                 return self.settlement(&outcomes, &Summary { failed: 1, ..Summary::default() });
             }
             (work, failed) => {
-                if let Work::Populate | Work::Scan = work {
+                if let Work::Greet | Work::Populate | Work::Scan = work {
                     self.first.push_front(work);
                 }
                 self.due_at = Some(Instant::now());

@@ -1,7 +1,7 @@
 //! The one piece of work that is under way: a batch of the queue, or what comes before the first.
 
 use super::Setup;
-use super::fates::Fates;
+use super::fates::{Fates, Warned};
 use crate::ledger::{BucketIdentity, Scan};
 use crate::nix::StorePath;
 use crate::plan::Request;
@@ -16,6 +16,8 @@ use tokio::sync::mpsc;
 /// What there is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
+    /// See whether the bucket lets us in: a mistake is told at the start, not with the first build.
+    Greet,
     /// Fill the ledger from a listing (`populate_cache_on_startup`).
     Populate,
     /// Queue the whole store, unless that was done before for this bucket (`scan_on_startup`).
@@ -34,6 +36,7 @@ pub struct Ended {
 
 #[derive(Debug)]
 pub enum Done {
+    Greeted,
     Populated,
     /// `queued` is nothing where the scan was begun or done before.
     Scanned {
@@ -63,9 +66,10 @@ pub fn start(
     store: Arc<dyn Store>,
     interrupt: Interrupt,
     doubts: mpsc::Sender<String>,
+    warned: Warned,
     ended: mpsc::Sender<Ended>,
 ) -> tokio::task::AbortHandle {
-    let fates = Arc::new(Fates::new(setup.ends.report.clone(), doubts));
+    let fates = Arc::new(Fates::new(setup.ends.report.clone(), doubts, warned));
     let ends = Ends { store, report: fates.clone(), ..setup.ends.clone() };
     let options = Options { interrupt, ..setup.options.clone() };
     let task = tokio::task::spawn_local({
@@ -86,6 +90,10 @@ pub fn start(
 
 async fn carry_out(work: Work, ends: &Ends, options: &Options) -> Result<Done, Failed> {
     match work {
+        Work::Greet => {
+            ends.bucket.check_access().await.map_err(PushError::from)?;
+            Ok(Done::Greeted)
+        }
         Work::Populate => {
             push::populate(ends, options.upstreams.clone()).await?;
             Ok(Done::Populated)

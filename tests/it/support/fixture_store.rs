@@ -218,6 +218,19 @@ impl FixtureStore {
         run(&self.state().db)
     }
 
+    /// Puts `other` in the place of the database, as a restored backup comes.
+    pub fn replace_database(&self, other: &Path) {
+        let database = self.state_dir().join("db/db.sqlite");
+        let mut state = self.state();
+        state.db = Connection::open_in_memory().unwrap();
+        for journal in ["-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{journal}", database.display()));
+        }
+        std::fs::rename(other, &database).unwrap();
+        state.db = Connection::open(&database).unwrap();
+        state.db.pragma_update(None, "journal_mode", "wal").unwrap();
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

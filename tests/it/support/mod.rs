@@ -8,6 +8,7 @@ pub mod fixture_store;
 pub mod memory;
 pub mod oracle;
 pub mod s3_server;
+pub mod service;
 pub mod time;
 pub mod tls;
 pub mod wire_faults;

@@ -1,0 +1,402 @@
+//! The flags of the original loft with its `loft.toml`, and the manners of its service, by the program itself.
+
+use crate::support::fixture_store::FixtureStore;
+use crate::support::memory::Memory;
+use crate::support::s3_server::{ACCESS_KEY, BUCKET, REGION, S3Server, SECRET_KEY};
+use crate::support::service::eventually;
+use loft::bucket::{Key, Kind, RequestKind};
+use loft::ledger::Ledger;
+use loft::nix::StorePath;
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// A machine that ran the original: its configuration, a store, and an S3 server.
+struct Machine {
+    store: FixtureStore,
+    server: S3Server,
+    dir: tempfile::TempDir,
+    _runtime: Runtime,
+}
+
+/// The program in the background, as a service runs it.
+struct Service {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Machine {
+    /// `more` stands in `[loft]`.
+    fn new(more: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let server = runtime.block_on(S3Server::start(Memory::garage()));
+        let machine = Self { store: FixtureStore::new(), server, dir: tempfile::tempdir().unwrap(), _runtime: runtime };
+        let secret = machine.dir.path().join("signing-key");
+        let key =
+            machine.command(&["key", "generate", "file-name-1", "--out", secret.to_str().unwrap()]).output().unwrap();
+        assert!(key.status.success());
+        machine.configure(more);
+        machine
+    }
+
+    fn configure(&self, more: &str) {
+        let text = format!(
+            r#"[s3]
+bucket = "{}"
+region = "{}"
+endpoint = "{}"
+access_key = "{}"
+secret_key = "{}"
+
+[loft]
+upload_threads = 12
+local_cache_path = "cache.db"
+compression = "zstd"
+signing_key_path = "signing-key"
+signing_key_name = "nix-cache"
+skip_signed_by_keys = ["cache.nixos.org-1", "nix-community.cachix.org-1"]
+prune_enabled = false
+prune_retention_days = 30
+prune_max_size_gb = 1000
+prune_target_percentage = 80
+prune_schedule = "24h"
+{more}
+"#,
+            BUCKET, REGION, self.server.endpoint, ACCESS_KEY, SECRET_KEY,
+        );
+        fs::write(self.dir.path().join("loft.toml"), text).unwrap();
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loft"));
+        let remote = format!("local?root={}", self.store.root().display());
+        command.args(args).current_dir(self.dir.path()).env_clear();
+        command.env("HOME", self.dir.path()).env("NIX_REMOTE", remote).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs to its end; what it told.
+    #[track_caller]
+    fn run(&self, code: i32, args: &[&str]) -> String {
+        let ran = self.command(args).output().unwrap();
+        let told = String::from_utf8(ran.stderr).unwrap();
+        assert_eq!(ran.status.code(), Some(code), "{args:?}: {told}");
+        assert!(!told.contains(SECRET_KEY) && !told.contains("panicked"), "{told}");
+        told
+    }
+
+    fn start(&self, args: &[&str]) -> Service {
+        self.start_with(self.command(args))
+    }
+
+    fn start_with(&self, mut command: Command) -> Service {
+        let log = self.dir.path().join("log");
+        let child = command.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+        let service = Service { child, log };
+        eventually("the service watches", || {
+            assert!(!service.log().contains("error:"), "{}", service.log());
+            service.log().contains("started ")
+        });
+        service
+    }
+
+    fn add(&self, name: &str) -> StorePath {
+        self.store.add(name).contents(name).finish()
+    }
+
+    fn visible(&self) -> BTreeSet<String> {
+        let keys = self.server.memory.objects().into_keys();
+        let hash = |key: Key| match key.kind() {
+            Kind::NarInfo(hash) => Some(hash.to_string()),
+            _ => None,
+        };
+        keys.filter_map(hash).collect()
+    }
+
+    fn has(&self, path: &StorePath) -> bool {
+        self.visible().contains(path.hash_part().as_str())
+    }
+
+    fn lands(&self, path: &StorePath) {
+        eventually("it lands", || self.has(path));
+    }
+
+    fn lose(&self, path: &StorePath) {
+        self.server.memory.lose(&format!("{}.narinfo", path.hash_part()));
+    }
+
+    fn ledger(&self) -> Ledger {
+        Ledger::open(&self.dir.path().join("cache.db"))
+    }
+}
+
+impl Service {
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Stops it as systemd does.
+    #[track_caller]
+    fn stop(mut self) -> String {
+        self.send(Signal::TERM);
+        let code = self.child.wait().unwrap().code();
+        let log = self.log();
+        assert_eq!(code, Some(0), "{log}");
+        assert!(!log.contains(SECRET_KEY) && !log.contains("panicked"), "{log}");
+        log
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_bare_command_scans_once_and_then_watches() {
+    let machine = Machine::new("scan_on_startup = true\npopulate_cache_on_startup = false");
+    let old = machine.add("old");
+    let service = machine.start(&[]);
+    machine.lands(&old);
+    let new = machine.add("new");
+    machine.lands(&new);
+    eventually("the scan is over", || service.log().contains("scanned"));
+    service.stop();
+
+    // Once is once ...
+    machine.lose(&old);
+    machine.run(0, &["--clear-cache"]);
+    let service = machine.start(&[]);
+    let newer = machine.add("newer");
+    machine.lands(&newer);
+    service.stop();
+    assert!(!machine.has(&old));
+    // ... until that is forgotten.
+    let told = machine.run(0, &["--reset-initial-scan"]);
+    assert!(told.contains("first scan is forgotten"), "{told}");
+    let service = machine.start(&[]);
+    machine.lands(&old);
+    service.stop();
+}
+
+#[test]
+fn without_scan_on_startup_only_what_is_new_is_pushed() {
+    let machine = Machine::new("scan_on_startup = false");
+    let old = machine.add("old");
+    let service = machine.start(&["-c", "loft.toml", "--debug"]);
+    let new = machine.add("new");
+    machine.lands(&new);
+    let log = service.stop();
+    assert!(!machine.has(&old));
+    assert!(log.contains("noticed paths=1") && log.contains(&format!("pushed path={new}")), "{log}");
+    // The name under which the original signed, since clients trust that one.
+    let nar_info = machine.server.memory.contents()[&Key::nar_info(&new.hash_part())].clone();
+    assert!(String::from_utf8_lossy(&nar_info).contains("Sig: nix-cache:"));
+}
+
+#[test]
+fn populate_cache_fills_the_ledger_and_clear_cache_empties_it() {
+    let machine = Machine::new("scan_on_startup = false\npopulate_cache_on_startup = true");
+    let paths: Vec<StorePath> = (0..5).map(|n| machine.add(&format!("p{n}"))).collect();
+    machine.run(0, &["--force-scan"]);
+    assert_eq!(machine.ledger().len(), 5);
+    machine.run(0, &["--clear-cache"]);
+    assert_eq!(machine.ledger().len(), 0);
+    let told = machine.run(0, &["--populate-cache"]);
+    assert!(told.contains("5 paths"), "{told}");
+    assert_eq!(machine.ledger().len(), 5);
+    machine.run(0, &["--clear-cache"]);
+    // And the service does so at its start, where that is configured.
+    let service = machine.start(&[]);
+    eventually("the ledger is filled", || machine.ledger().len() == 5);
+    service.stop();
+    assert!(paths.iter().all(|path| machine.has(path)));
+}
+
+#[test]
+fn force_scan_believes_the_bucket_alone() {
+    let machine = Machine::new("scan_on_startup = true");
+    let (a, b) = (machine.add("a"), machine.add("b"));
+    machine.run(0, &["--force-scan"]);
+    machine.lose(&a);
+    machine.run(0, &["--force-scan", "--dry-run"]);
+    assert!(!machine.has(&a), "a dry run sends nothing");
+    machine.run(0, &["--force-scan"]);
+    assert!(machine.has(&a) && machine.has(&b));
+}
+
+#[test]
+fn upload_path_may_be_repeated() {
+    let machine = Machine::new("");
+    let lib = machine.add("lib");
+    let (a, b) = (machine.store.add("a").contents("a").reference(&lib).finish(), machine.add("b"));
+    let real = |path: &StorePath| machine.store.logical(path);
+    let told = machine.run(0, &["--dry-run", "--upload-path", &real(&a)]);
+    assert!(told.contains("would push") && machine.visible().is_empty(), "{told}");
+    machine.run(0, &["--upload-path", &real(&a), "--upload-path", &real(&b)]);
+    assert!([&lib, &a, &b].into_iter().all(|path| machine.has(path)));
+}
+
+#[test]
+fn a_dry_run_of_the_service_sends_nothing_and_moves_nothing() {
+    let machine = Machine::new("scan_on_startup = true");
+    let old = machine.add("old");
+    let service = machine.start(&["--dry-run"]);
+    let told = |path: &StorePath| service.log().contains(&format!("would push path={path}"));
+    eventually("the scan is told", || told(&old));
+    let new = machine.add("new");
+    eventually("the new one is told", || told(&new));
+    let service = service.stop();
+    assert!(!service.contains("pushed path"));
+    assert_eq!(machine.server.memory.count(RequestKind::Put), 0);
+    let service = machine.start(&[]);
+    machine.lands(&old);
+    machine.lands(&new);
+    service.stop();
+}
+
+#[test]
+fn what_was_built_while_the_service_was_away_lands() {
+    let machine = Machine::new("");
+    machine.start(&["watch"]).stop();
+    let away = machine.add("away");
+    let service = machine.start(&["watch"]);
+    machine.lands(&away);
+    service.stop();
+}
+
+#[test]
+fn two_services_on_one_ledger_refuse_each_other() {
+    let machine = Machine::new("");
+    let service = machine.start(&[]);
+    let told = machine.run(1, &[]);
+    assert!(told.contains("Another loft service") && told.contains(&service.child.id().to_string()), "{told}");
+    // What is pushed once works beside it.
+    let path = machine.add("path");
+    machine.run(0, &["push", &machine.store.logical(&path)]);
+    service.stop();
+}
+
+#[test]
+fn hangup_rereads_configuration_and_keys() {
+    let machine = Machine::new("");
+    let service = machine.start(&[]);
+    fs::write(machine.dir.path().join("loft.toml"), "[loft\n").unwrap();
+    service.send(Signal::HUP);
+    eventually("the mistake is told", || service.log().contains("was not reread"));
+    machine.configure("exclude = [\"secret-*\"]");
+    service.send(Signal::HUP);
+    // Its effect shows once it was read.
+    eventually("the pattern holds", || {
+        let secret = machine.add("secret-thing");
+        let after = machine.add("after");
+        machine.lands(&after);
+        !machine.has(&secret)
+    });
+    service.stop();
+}
+
+#[test]
+fn systemd_hears_of_readiness_status_and_life() {
+    let machine = Machine::new("");
+    let socket = machine.dir.path().join("notify");
+    let listener = UnixDatagram::bind(&socket).unwrap();
+    listener.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let mut command = machine.command(&[]);
+    command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "400000");
+    let service = machine.start_with(command);
+    let mut heard = Vec::new();
+    let mut hear = |what: &str| {
+        eventually(what, || {
+            let mut buffer = [0; 4096];
+            while let Ok(length) = listener.recv(&mut buffer) {
+                heard.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+            }
+            heard.iter().any(|message| message.contains(what))
+        });
+    };
+    hear("READY=1");
+    hear("STATUS=watching; nothing is queued");
+    hear("WATCHDOG=1");
+    service.send(Signal::HUP);
+    hear("RELOADING=1");
+    service.send(Signal::TERM);
+    hear("STOPPING=1");
+    service.stop_after_signal();
+}
+
+impl Service {
+    fn stop_after_signal(mut self) {
+        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{}", self.log());
+    }
+}
+
+#[test]
+fn a_hook_queues_whether_the_service_runs_or_not_and_never_fails() {
+    let machine = Machine::new("");
+    // Registered before anybody watched, so that only the hook can have told.
+    let (up, down) = (machine.add("up"), machine.add("down"));
+    let hook = |path: &str, args: &[&str]| {
+        let mut command = machine.command(args);
+        let ran = command.env("OUT_PATHS", path).output().unwrap();
+        let told = String::from_utf8(ran.stderr).unwrap();
+        assert_eq!(ran.status.code(), Some(0), "{told}");
+        told
+    };
+    let service = machine.start(&[]);
+    assert_eq!(hook(&machine.store.logical(&up), &["hook"]), "");
+    machine.lands(&up);
+    service.stop();
+    assert_eq!(hook(&machine.store.logical(&down), &["hook"]), "");
+    assert_eq!(machine.ledger().queue().counts().unwrap().waiting, 1);
+    let service = machine.start(&[]);
+    machine.lands(&down);
+    service.stop();
+
+    assert!(hook("nonsense", &["hook"]).contains("no store path"));
+    assert!(hook("", &["hook"]).is_empty());
+    assert!(hook(&machine.store.logical(&up), &["-c", "missing.toml", "hook"]).contains("missing.toml"));
+    assert!(!hook(&machine.store.logical(&up), &["hook", "--nonsense"]).is_empty());
+    // Its socket is there, and nobody answers.
+    let stale = std::os::unix::net::UnixListener::bind(machine.dir.path().join("cache.db.socket")).unwrap();
+    let derivation = machine.add("other");
+    assert_eq!(hook(&machine.store.logical(&derivation), &["hook"]), "");
+    assert_eq!(machine.ledger().queue().counts().unwrap().waiting, 1);
+    drop(stale);
+    // Where nothing can be written it is told, and that is all.
+    machine.configure("");
+    let text = fs::read_to_string(machine.dir.path().join("loft.toml")).unwrap();
+    fs::write(machine.dir.path().join("loft.toml"), text.replace("\"cache.db\"", "\"/proc/nothing/cache.db\""))
+        .unwrap();
+    assert!(hook(&machine.store.logical(&up), &["hook"]).contains("the build is fine"));
+}
+
+#[test]
+fn the_program_of_the_hook_is_quick_to_read_its_input() {
+    // Closing stdout and stderr, as some daemons do, is no failure either.
+    let machine = Machine::new("");
+    let path = machine.add("p");
+    let mut command = machine.command(&["hook"]);
+    let mut child = command
+        .env("OUT_PATHS", machine.store.logical(&path))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stderr.take());
+    let mut told = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut told).unwrap();
+    assert_eq!((child.wait().unwrap().code(), told.as_str()), (Some(0), ""));
+}
