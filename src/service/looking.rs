@@ -8,10 +8,12 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::nix::StorePath;
 use crate::remedy::chain;
 use crate::report::Event;
-use crate::store::{Location, Protection, Store, StoreError};
+use crate::store::{Location, Protection, Stamp, Store, StoreError};
 use crate::watch::{News, Place, is_pushed, look};
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
 
 /// Temporary roots at once: each costs the daemon a line and a round trip. What is beyond is collected only by a
 /// collector that runs at this very moment, and is then named.
@@ -32,6 +34,37 @@ pub fn known_place(setup: &Setup, store: &str) -> Result<Place, ServiceError> {
     Ok(watch.cursor(store)?.map_or(Place::Nowhere, Place::Cursor))
 }
 
+/// File systems tell times this coarsely, at worst.
+const COARSE: Duration = Duration::from_secs(3);
+
+/// Whether a look can bring anything. It is the net below the events, so it trusts nothing but the files.
+#[derive(Debug, Default)]
+pub struct Quiet {
+    /// What the database's files were like, and since when that was seen.
+    stamp: Option<(Stamp, Instant)>,
+    /// A look began so long after that, that whatever changes the files now changes the stamp.
+    is_settled: bool,
+}
+
+impl Quiet {
+    /// Whether nothing was written since the last look but one. To be asked before each look.
+    fn is_unchanged(&mut self, store: Option<&dyn Store>, lists_all: bool) -> bool {
+        // A daemon's list has other sources.
+        let found = store.filter(|_| !lists_all).and_then(Store::stamp);
+        match (&self.stamp, found) {
+            (Some((known, since)), Some(found)) if *known == found => {
+                let is_unchanged = self.is_settled;
+                self.is_settled = since.elapsed() >= COARSE;
+                is_unchanged
+            }
+            (_, found) => {
+                *self = Self { stamp: found.map(|stamp| (stamp, Instant::now())), is_settled: false };
+                false
+            }
+        }
+    }
+}
+
 /// What a look means for the queue.
 struct Noticed {
     paths: Vec<StorePath>,
@@ -43,6 +76,11 @@ impl Service<'_> {
     /// Looks what became valid, and queues it.
     pub(super) async fn look(&mut self) {
         if !self.outages.allow(Need::Store) {
+            return;
+        }
+        // A hook that found no socket has queued without a word.
+        self.due_at.get_or_insert_with(Instant::now);
+        if self.quiet.is_unchanged(self.watched.as_deref(), self.lists_all) && self.unsaved.is_empty() {
             return;
         }
         let ends = self.setup.ends.clone();
@@ -65,24 +103,23 @@ impl Service<'_> {
             Err(error) => return self.store_failed(&chain(&error)),
         };
         self.outages.works(Need::Store, &ends.ledger, ends.report.as_ref());
-        // A hook that found no socket has queued without a word.
-        self.due_at.get_or_insert_with(tokio::time::Instant::now);
         for damaged in news.damaged.iter().filter(|damaged| fates::is_new(&self.warned, damaged)) {
             ends.report.event(Event::Warning { message: damaged });
         }
-        let noticed = self.noticed(&news);
+        let mut noticed = self.noticed(&news);
         let lists_all = matches!(news.place, Place::Inventory(_));
         if lists_all != self.lists_all {
             self.watch(lists_all);
         }
-        if noticed.paths.is_empty() && news.place == self.place {
+        if noticed.paths.is_empty() && news.place == self.place && self.unsaved.is_empty() {
             // Nothing is written while nothing happens.
             return;
         }
-        self.place = news.place.clone();
+        let (place, found) = (news.place.clone(), noticed.paths.len() as u64);
         let is_empty = noticed.paths.is_empty();
-        if !is_empty {
-            ends.report.event(Event::Noticed { paths: noticed.paths.len() as u64 });
+        if !self.unsaved.is_empty() {
+            let known: HashSet<StorePath> = noticed.paths.iter().cloned().collect();
+            noticed.paths.extend(self.unsaved.waiting().into_iter().filter(|path| !known.contains(path)));
         }
         let store = if is_empty { None } else { self.open_store().await };
         let (store_key, ledger, now) = (self.store_key.clone(), ends.ledger.clone(), ends.clock.wall());
@@ -95,16 +132,24 @@ impl Service<'_> {
         match saved {
             Ok((Ok(()), unprotected)) => {
                 if !is_empty {
-                    self.due_at = Some(tokio::time::Instant::now());
+                    ends.report.event(Event::Noticed { paths: found });
                 }
+                self.place = place;
+                self.unsaved.clear();
+                self.due_at = Some(Instant::now());
                 self.outages.works(Need::Ledger, &self.setup.ends.ledger, self.setup.ends.report.as_ref());
                 if let Some(why) = unprotected {
                     self.warn_unprotected(&why);
                 }
             }
             Ok((Err(error), _)) => {
-                // The place in the ledger stays where it was: after a restart they are noticed again.
-                self.unsaved.extend(paths);
+                // The place stays where it was, so that they are noticed again; but it says from where on to watch.
+                if self.place == Place::Nowhere {
+                    self.place = place;
+                }
+                if self.unsaved.add(&paths) {
+                    ends.report.event(Event::Noticed { paths: found });
+                }
                 self.ledger_failed(&chain(&error));
             }
             Err(error) => self.store_failed(&chain(&error)),
@@ -120,14 +165,14 @@ impl Service<'_> {
         let saved = match saved {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
-                self.unsaved.extend(paths);
+                self.unsaved.add(&paths);
                 self.ledger_failed(&chain(&error));
                 // They are in memory: better than nothing, and the hook can do no better on a full disk.
                 true
             }
             Err(_) => false,
         };
-        self.due_at = Some(tokio::time::Instant::now());
+        self.due_at = Some(Instant::now());
         let _ = asked.answer.send(saved);
     }
 
@@ -146,7 +191,7 @@ impl Service<'_> {
 
     pub(super) fn store_failed(&mut self, error: &str) {
         // Whatever is wrong with them, others may be better.
-        (self.store, self.watched) = (None, None);
+        (self.store, self.watched, self.quiet) = (None, None, Quiet::default());
         let ends = &self.setup.ends;
         self.outages.failed(Need::Store, error, &self.pace, &ends.ledger, ends.clock.wall(), ends.report.as_ref());
     }

@@ -5,6 +5,7 @@
 //! store; so a crash at any moment costs at most a look at what has landed already. One push is
 //! under way at a time; what is noticed meanwhile is the next one.
 
+mod doubts;
 mod event;
 mod fates;
 mod lock;
@@ -14,28 +15,31 @@ mod pace;
 mod settling;
 mod socket;
 mod status;
+mod unsaved;
 mod work;
 
+pub use doubts::{Doubts, doubts};
 pub use event::Command;
 pub use lock::{Lock, LockError};
 pub use pace::Pace;
 pub use socket::path as socket_path;
 
 use crate::ledger::{BucketIdentity, LedgerError};
-use crate::nix::StorePath;
 use crate::push::{Ends, Interrupt, Options};
 use crate::store::{Location, Store, StoreError};
 use crate::watch::{Place, Wake};
 use async_trait::async_trait;
 use event::Event;
+use looking::Quiet;
 use outage::{Need, Outages};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, LocalSet};
 use tokio::time::{Instant, sleep_until};
+use unsaved::Unsaved;
 use work::Work;
 
 /// What the configuration makes of the service; made anew when that is reread.
@@ -71,6 +75,8 @@ pub struct Inlets {
     pub commands: mpsc::Receiver<Command>,
     /// For post-build hooks.
     pub socket: Option<UnixListener>,
+    /// From [`doubts()`].
+    pub doubts: Doubts,
 }
 
 /// Why the service ended although nobody wanted it to.
@@ -126,14 +132,14 @@ struct Service<'h> {
     /// The one that is looked at. It holds no temporary roots, and stays open: where a connection to the daemon
     /// is what makes the database readable, a new one for each look would be a change to look at.
     watched: Option<Arc<dyn Store>>,
+    quiet: Quiet,
     /// Open while something is queued or under way: its connection holds the temporary roots.
     store: Option<Arc<dyn Store>>,
     place: Place,
     outages: Outages,
     /// Work that goes before the queue.
     first: VecDeque<Work>,
-    /// Noticed, but the ledger could not take them.
-    unsaved: BTreeSet<StorePath>,
+    unsaved: Unsaved,
     under_way: Option<UnderWay>,
     /// Whose first scan is being worked off.
     scanning: Option<BucketIdentity>,
@@ -142,7 +148,6 @@ struct Service<'h> {
     waking: Helper,
     /// A look asks a daemon for every valid path.
     lists_all: bool,
-    doubts: mpsc::Sender<String>,
     warned: fates::Warned,
     ended: mpsc::Sender<work::Ended>,
     alive_at: Option<Instant>,
@@ -160,7 +165,7 @@ struct UnderWay {
 struct Sources {
     commands: mpsc::Receiver<Command>,
     asked: mpsc::Receiver<socket::Asked>,
-    doubts: mpsc::Receiver<String>,
+    doubts: Doubts,
     ended: mpsc::Receiver<work::Ended>,
     _listening: Option<Helper>,
 }
@@ -186,7 +191,6 @@ impl<'h> Service<'h> {
         let waking = waking(&location, lists_all, wake.clone());
         let (ask, asked) = mpsc::channel(64);
         let listening = inlets.socket.map(|listener| Helper(tokio::spawn(socket::serve(listener, ask)).abort_handle()));
-        let (doubts, doubted) = mpsc::channel(1);
         let (ended, endings) = mpsc::channel(1);
         let mut first = VecDeque::from([Work::Greet]);
         if setup.populate {
@@ -197,19 +201,19 @@ impl<'h> Service<'h> {
         }
         let service = Self {
             watched: None,
+            quiet: Quiet::default(),
             store: None,
             store_key,
             place,
             outages: Outages::default(),
             first,
-            unsaved: BTreeSet::new(),
+            unsaved: Unsaved::default(),
             under_way: None,
             scanning: None,
             status: String::new(),
             wake,
             waking,
             lists_all,
-            doubts,
             warned: fates::Warned::default(),
             ended,
             alive_at: None,
@@ -219,8 +223,8 @@ impl<'h> Service<'h> {
             host,
             pace,
         };
-        let commands = inlets.commands;
-        Ok((service, Sources { commands, asked, doubts: doubted, ended: endings, _listening: listening }))
+        let Inlets { commands, doubts, .. } = inlets;
+        Ok((service, Sources { commands, asked, doubts, ended: endings, _listening: listening }))
     }
 
     /// Waits for news in the way that suits the store.

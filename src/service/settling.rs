@@ -10,7 +10,7 @@ use crate::record::seconds;
 use crate::remedy::{Remedy, chain};
 use crate::report::{Event, Outcome, Summary};
 use crate::store::Store;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -36,14 +36,15 @@ impl Service<'_> {
             Work::Greet | Work::Populate | Work::Scan => 0,
         };
         let interrupt = Interrupt::default();
-        let (doubts, warned, ended) = (self.doubts.clone(), self.warned.clone(), self.ended.clone());
-        let abort = work::start(work, &self.setup, store, interrupt.clone(), doubts, warned, ended);
+        let (warned, ended) = (self.warned.clone(), self.ended.clone());
+        let abort = work::start(work, &self.setup, store, interrupt.clone(), warned, ended);
         self.under_way = Some(UnderWay { interrupt, abort, paths });
     }
 
     /// Paths that are due.
     async fn batch(&mut self) -> Option<Vec<StorePath>> {
-        if self.unsaved.is_empty() && self.due_at.is_none_or(|at| at > Instant::now()) {
+        let unsaved = self.unsaved.due();
+        if unsaved.is_empty() && self.due_at.is_none_or(|at| at > Instant::now()) {
             return None;
         }
         let (ledger, now, limit) = (self.setup.ends.ledger.clone(), self.setup.ends.clock.wall(), self.pace.batch);
@@ -65,7 +66,8 @@ impl Service<'_> {
             }
             Err(_) => Vec::new(),
         };
-        paths.extend(self.unsaved.iter().filter(|path| !paths.contains(path)).cloned().collect::<Vec<_>>());
+        let queued: HashSet<StorePath> = paths.iter().cloned().collect();
+        paths.extend(unsaved.into_iter().filter(|path| !queued.contains(path)));
         (!paths.is_empty()).then_some(paths)
     }
 
@@ -174,6 +176,8 @@ impl Service<'_> {
         for (path, outcome) in outcomes {
             match outcome {
                 Outcome::Failed { why, .. } => {
+                    // Nobody can note how often it failed.
+                    self.unsaved.postpone(path, Instant::now() + self.pace.longest_for_all);
                     let Some(before) = attempts.get(path) else { continue };
                     let attempt = before + 1;
                     let delay = self.pace.delay(attempt, self.pace.longest_for_path);
@@ -190,7 +194,7 @@ impl Service<'_> {
             }
         }
         for path in &settlement.done {
-            self.unsaved.remove(path);
+            self.unsaved.landed(path);
         }
         settlement.totals = Totals {
             batches: u64::from(summary.considered > 0),
@@ -234,7 +238,7 @@ impl Service<'_> {
     async fn renew_store(&mut self) {
         let Some(old) = self.store.take() else { return };
         let (settings, ledger) = (self.setup.store.clone(), self.setup.ends.ledger.clone());
-        let unsaved: Vec<StorePath> = self.unsaved.iter().cloned().collect();
+        let unsaved: Vec<StorePath> = self.unsaved.waiting();
         let renewed = tokio::task::spawn_blocking(move || {
             let queued = ledger.queue().list(looking::MOST_PROTECTED).unwrap_or_default();
             let waiting: Vec<StorePath> = queued.into_iter().map(|queued| queued.path).chain(unsaved).collect();
@@ -257,7 +261,8 @@ impl Service<'_> {
         if self.under_way.is_some() {
             return None;
         }
-        let wanted = if self.first.is_empty() && self.unsaved.is_empty() { self.due_at? } else { Instant::now() };
+        let first = (!self.first.is_empty()).then(Instant::now);
+        let wanted = [first, self.due_at, self.unsaved.next_due()].into_iter().flatten().min()?;
         let needs = [Need::Bucket, Need::Store, Need::Ledger];
         Some(needs.iter().filter_map(|need| self.outages.until(*need)).fold(wanted, Instant::max))
     }

@@ -35,8 +35,8 @@ fn long_idling_before_garage_costs_nothing() {
     site.await_all(&paths, &mut service, Duration::from_secs(120));
     tell("after 500 MiB", &service.usage());
 
-    // Whatever follows a push has ended: connections are closed, the queue is empty.
-    std::thread::sleep(Duration::from_secs(10));
+    // Whatever follows a push has ended: connections are closed, the last looks have found nothing.
+    std::thread::sleep(Duration::from_secs(20));
     assert_eq!(site.queued(), 0);
     let (before, requests, since) = (service.usage(), site.proxy().seen().len(), Instant::now());
     tell("when idling begins", &before);

@@ -27,7 +27,7 @@ pub fn serve(invocation: &Invocation, dry_run: bool) -> Result<Exit, Failure> {
     let loaded = config::read(invocation)?;
     loaded.bucket()?;
     tell_what_has_no_effect(&loaded);
-    let report: Arc<dyn Report> = Arc::new(Log::new(invocation.voice));
+    let (report, doubts) = service::doubts(Arc::new(Log::new(invocation.voice)));
     let ledger = Ledger::open(&loaded.settings.ledger);
     if let Some(trouble) = ledger.trouble() {
         tell(&format!("warning: {trouble}\n"));
@@ -46,7 +46,7 @@ pub fn serve(invocation: &Invocation, dry_run: bool) -> Result<Exit, Failure> {
         let socket = if dry_run { None } else { listen(&file, report.as_ref()) };
         let (commands, receiver) = mpsc::channel(4);
         pass_signals_on(commands)?;
-        service::run(setup, &program, Inlets { commands: receiver, socket }, Pace::default()).await?;
+        service::run(setup, &program, Inlets { commands: receiver, socket, doubts }, Pace::default()).await?;
         Ok::<_, Failure>(())
     });
     if !dry_run {

@@ -105,8 +105,10 @@ impl Site {
 
     /// The ledger's file, as another process may read it.
     pub fn ledger(&self) -> Connection {
-        let file = self.loft.home().join("ledger.db");
-        let ledger = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE).expect("ledger");
+        let text = std::fs::read_to_string(self.loft.home().join("loft.toml")).expect("loft.toml");
+        let file = text.lines().find_map(|line| line.strip_prefix("local_cache_path = ")).expect("a ledger");
+        let ledger =
+            Connection::open_with_flags(file.trim_matches('"'), OpenFlags::SQLITE_OPEN_READ_WRITE).expect("ledger");
         ledger.busy_timeout(Duration::from_secs(5)).expect("ledger");
         ledger
     }
