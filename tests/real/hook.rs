@@ -1,6 +1,7 @@
 //! `loft hook` as Nix's `post-build-hook`: no build fails or waits for it, and nothing is lost by it.
 
 use crate::support::machine::Machine;
+use crate::support::nix::Nix;
 use crate::support::place::Place;
 use crate::support::process::{end_of, stdout_of};
 use crate::support::service::Site;
@@ -62,24 +63,39 @@ fn builds_are_queued(machine: &Machine, site: &Site) {
     site.expect_fetchable(&paths);
 }
 
-#[test]
-#[ignore = "needs Nix: ./test"]
-fn builds_of_a_single_user_are_queued() {
-    let machine = Machine::single_user();
+fn builds_are_queued_by(nix: Nix, through_daemon: bool) {
+    let mut machine = Machine::of(nix);
     let site = Site::new(&machine.store.url(), Place::folder());
     install(&machine, &site);
+    if through_daemon {
+        // It reads its configuration when it starts.
+        machine.start_daemon();
+    }
     builds_are_queued(&machine, &site);
 }
 
 #[test]
 #[ignore = "needs Nix: ./test"]
+fn builds_of_a_single_user_are_queued() {
+    builds_are_queued_by(Nix::installed(), false);
+}
+
+#[test]
+#[ignore = "needs Nix: ./test"]
 fn builds_through_a_daemon_are_queued() {
-    let mut machine = Machine::single_user();
-    let site = Site::new(&machine.store.url(), Place::folder());
-    install(&machine, &site);
-    // It reads its configuration when it starts.
-    machine.start_daemon();
-    builds_are_queued(&machine, &site);
+    builds_are_queued_by(Nix::installed(), true);
+}
+
+#[test]
+#[ignore = "needs a recent Nix: ./test --full"]
+fn builds_of_a_recent_nix_are_queued() {
+    builds_are_queued_by(Nix::recent(), false);
+}
+
+#[test]
+#[ignore = "needs a recent Nix: ./test --full"]
+fn builds_through_the_daemon_of_a_recent_nix_are_queued() {
+    builds_are_queued_by(Nix::recent(), true);
 }
 
 /// What the service did not see itself: the hook, not the watcher, hands it over.

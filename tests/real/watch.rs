@@ -2,6 +2,7 @@
 
 use crate::support::machine::Machine;
 use crate::support::moments::Moments;
+use crate::support::nix::Nix;
 use crate::support::place::Place;
 use crate::support::process::stdout_of;
 use crate::support::service::{Service, Site, narinfo_key};
@@ -27,7 +28,24 @@ fn stores(machine: &Machine) -> [(&'static str, String); 2] {
 #[test]
 #[ignore = "needs Nix: ./test"]
 fn what_is_built_reaches_a_folder() {
-    let machine = Machine::single_user();
+    built_while_running_and_stopped(&Machine::single_user());
+}
+
+#[test]
+#[ignore = "needs a recent Nix: ./test --full"]
+fn what_a_recent_nix_builds_reaches_a_folder() {
+    built_while_running_and_stopped(&Machine::of(Nix::recent()));
+}
+
+#[test]
+#[ignore = "needs a recent Nix: ./test --full"]
+fn what_the_daemon_of_a_recent_nix_builds_reaches_a_folder() {
+    let mut machine = Machine::of(Nix::recent());
+    machine.start_daemon();
+    built_through_a_daemon(&machine);
+}
+
+fn built_while_running_and_stopped(machine: &Machine) {
     let before = machine.build("before", 0..3);
     let site = Site::new(&machine.store.url(), Place::folder());
     let mut service = site.watch();
@@ -50,8 +68,11 @@ fn what_is_built_reaches_a_folder() {
 #[test]
 #[ignore = "needs Nix: ./test"]
 fn what_a_daemon_builds_reaches_a_folder() {
-    let machine = Machine::with_daemon();
-    for (number, (what, store)) in stores(&machine).into_iter().enumerate() {
+    built_through_a_daemon(&Machine::with_daemon());
+}
+
+fn built_through_a_daemon(machine: &Machine) {
+    for (number, (what, store)) in stores(machine).into_iter().enumerate() {
         let site = Site::new(&store, Place::folder());
         let mut service = site.watch();
         assert!(service.log().contains(if number == 0 { "database" } else { "daemon" }), "{}", service.log());

@@ -1,6 +1,7 @@
 //! `loft watch` and bare `loft`: the service, and what a service owes to the system around it.
 
 use crate::action::{Invocation, PushRequest, Roots};
+use crate::allocator;
 use crate::config;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -24,6 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 pub fn serve(invocation: &Invocation, dry_run: bool) -> Result<Exit, Failure> {
+    allocator::settle();
     let loaded = config::read(invocation)?;
     loaded.bucket()?;
     tell_what_has_no_effect(&loaded);

@@ -56,7 +56,7 @@ impl Machine {
     pub fn configure(&self, more: &str) {
         let text = format!(
             "experimental-features = nix-command\nsubstituters =\nbuild-users-group =\nrequire-sigs = true\n\
-             sandbox = true\nextra-sandbox-paths = /bin /lib /lib64? /usr\nfilter-syscalls = false\nmax-jobs = 2\n{more}\n"
+             sandbox = true\nsandbox-paths = /bin /lib /lib64? /usr\nfilter-syscalls = false\nmax-jobs = 2\n{more}\n"
         );
         // A recent one starts itself as a hook by a name under which an unpacked package cannot be found; an old one
         // cannot do without.
