@@ -96,10 +96,13 @@ impl Machine {
     pub fn command(&self, program: &str) -> Command {
         let mut command = self.nix.command(program);
         command.env_remove("NIX_CONFIG").env("NIX_CONF_DIR", self.folder.path());
-        command.env("NIX_STATE_DIR", self.store.on_disk("/nix/var/nix"));
         match &self.daemon {
-            Some(daemon) => command.env("NIX_REMOTE", format!("unix://{}", daemon.socket.display())),
-            None => command.env("NIX_REMOTE", self.store.url()).env_remove("NIX_STATE_DIR"),
+            // A recent one reads derivations by itself.
+            Some(daemon) => {
+                let root = self.store.root().display();
+                command.env("NIX_REMOTE", format!("unix://{}?root={root}", daemon.socket.display()))
+            }
+            None => command.env("NIX_REMOTE", self.store.url()),
         };
         command
     }
