@@ -17,7 +17,7 @@ pub trait Report: Send + Sync {
 pub enum Event<'a> {
     /// The plan is made; nothing has been sent yet.
     Planned(&'a Counts),
-    /// A NAR starts to be read; `nar_size` is 0 where the store does not know it.
+    /// A NAR starts to be read, for a second time perhaps; `nar_size` is 0 where the store does not know it.
     Started { path: &'a StorePath, nar_size: u64 },
     /// `nar_bytes` more of the path's NAR have been read and compressed.
     Progress { path: &'a StorePath, nar_bytes: u64 },
@@ -50,7 +50,7 @@ pub enum Event<'a> {
 /// What became of one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Its narinfo landed. `file_size` is what was sent for the NAR: 0 when an identical NAR was reused.
+    /// Its narinfo landed. `file_size` is what was sent for the NAR: 0 when all of it was there.
     Pushed { nar_size: u64, file_size: u64 },
     /// Its narinfo was in the bucket already.
     Present,
@@ -99,7 +99,7 @@ pub struct Summary {
     pub failed: u64,
     /// Only in a dry run.
     pub would_push: u64,
-    /// Of the pushed: how many reused a NAR that was there.
+    /// Of the pushed: those for which nothing of the NAR had to be sent.
     pub reused: u64,
     /// NAR bytes of the pushed paths, before compression.
     pub nar_size: u64,

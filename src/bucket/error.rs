@@ -124,6 +124,15 @@ impl BucketError {
             Cause::Broken(_) | Cause::Stalled(_) | Cause::Unavailable(_) | Cause::Garbled(_) | Cause::Truncated { .. }
         )
     }
+
+    /// Whether a multipart upload is not what it was: somebody else finished it, aborted it, or sent one of its parts.
+    pub fn is_about_upload(&self) -> bool {
+        match &self.cause {
+            Cause::NoUpload => true,
+            Cause::Refused(refusal) => refusal.code == "InvalidPart",
+            _ => false,
+        }
+    }
 }
 
 impl Cause {

@@ -3,17 +3,13 @@
 //! They are driven through their plain in-memory interfaces rather than as writers around the sink: so a sink's error
 //! cannot be taken for a compressor's, nothing is written by a destructor, and the sink gets large pieces.
 
-use super::pack::{PackError, Packing};
+use super::error::PackError;
+use super::packing::{Packing, XZ_LEVEL, ZSTD_LEVEL};
 use crate::nix::Compression;
 use liblzma::stream::{Action, Check, Status, Stream};
 use std::io;
-use std::ops::RangeInclusive;
 use zstd::stream::raw::{CParameter, Encoder, InBuffer, Operation as _, OutBuffer};
 
-/// zstd's own default; -6 costs twice the time for 7 % less.
-const ZSTD_LEVEL: i32 = 3;
-/// What `xz` and Nix take; needs some 94 MiB.
-const XZ_LEVEL: i32 = 6;
 /// Bytes that are gathered for the sink: one zstd block.
 const OUT_LEN: usize = 128 * 1024;
 
@@ -32,36 +28,6 @@ enum Codec {
 
 /// Takes compressed bytes.
 pub(super) type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), PackError>;
-
-/// The levels of a compression that can be written; `None` has none.
-pub(super) fn levels(compression: Compression) -> Option<RangeInclusive<i32>> {
-    match compression {
-        Compression::Zstd => Some(zstd::compression_level_range()),
-        Compression::Xz => Some(0..=9),
-        Compression::None | Compression::Bzip2 => None,
-    }
-}
-
-/// Bytes that one compressor holds, roughly: for bounding how many run at once. xz's are those of
-/// its manual page; zstd's follow from the window, hash and chain tables of its levels.
-pub(super) fn memory(packing: Packing) -> u64 {
-    let mib = match (packing.compression, packing.level) {
-        (Compression::Zstd, None | Some(..=4)) => 4,
-        (Compression::Zstd, Some(..=6)) => 12,
-        (Compression::Zstd, Some(..=9)) => 28,
-        (Compression::Zstd, Some(..=12)) => 56,
-        (Compression::Zstd, Some(..=19)) => 100,
-        (Compression::Zstd, Some(_)) => 800,
-        (Compression::Xz, Some(..=1)) => 9,
-        (Compression::Xz, Some(..=3)) => 32,
-        (Compression::Xz, None | Some(..=6)) => 94,
-        (Compression::Xz, Some(7)) => 186,
-        (Compression::Xz, Some(8)) => 370,
-        (Compression::Xz, Some(_)) => 674,
-        (Compression::None | Compression::Bzip2, _) => 1,
-    };
-    mib << 20
-}
 
 impl Compressor {
     /// `size` is the exact number of bytes to come, where that is certain: zstd then takes no more memory than so few

@@ -4,7 +4,7 @@
 //! are read straight into it. A file's size is said before its bytes: a file that has another size in the end would
 //! make a NAR that nobody can read, so it is an error.
 
-use super::pack::PackError;
+use super::error::PackError;
 use super::read_ahead::Steps;
 use super::token::{MAGIC, padding};
 use super::tree_walk::{Entry, Kind, OPEN, Step, read_error};

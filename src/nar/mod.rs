@@ -17,7 +17,9 @@ mod decode;
 mod decompress;
 mod digest;
 mod encode;
+mod error;
 mod pack;
+mod packing;
 mod read_ahead;
 mod token;
 mod tree_walk;
@@ -25,7 +27,9 @@ mod unpack;
 
 pub use decode::NarFault;
 pub use digest::Digest;
-pub use pack::{PackError, Packed, Packing, pack, pack_with_progress};
+pub use error::PackError;
+pub use pack::{Packed, pack, pack_with_progress};
+pub use packing::Packing;
 pub use unpack::{UnpackError, unpack, verify};
 
 /// Nix 2.31.5, 2.32.8, 2.33.6, 2.34.8 and all from 2.35 refuse NARs with more nodes on top of each other

@@ -1,30 +1,13 @@
 //! From a path to the compressed bytes of its NAR, and what a narinfo says about both.
 
-use super::compress::{self, Compressor};
+use super::compress::Compressor;
 use super::digest::Digest;
 use super::encode::{Piece, encode};
+use super::error::PackError;
+use super::packing::{Packing, levels};
 use crate::nix::{Compression, Sha256};
-use crate::remedy::Remedy;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-
-/// How to compress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Packing {
-    pub compression: Compression,
-    /// `None` is the format's default here: zstd 3, xz 6.
-    pub level: Option<i32>,
-    /// zstd worker threads beside the caller's; 0 compresses on the calling thread. At level 3 the first takes 40 MiB
-    /// where the calling thread alone takes 4, each further one 14.
-    pub workers: u32,
-}
-
-impl Packing {
-    /// Bytes that one compressor of this kind holds, roughly.
-    pub fn memory(&self) -> u64 {
-        compress::memory(*self)
-    }
-}
+use std::io::Write;
+use std::path::Path;
 
 /// What went through `pack`: only the end of the stream makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,53 +20,6 @@ pub struct Packed {
     pub file_size: u64,
     /// Nodes from the root to the deepest one, both counted: 1 for a single file. See `MAX_DEPTH_OF_NIX`.
     pub depth: usize,
-}
-
-/// Why there is no NAR of a path.
-#[derive(Debug, thiserror::Error)]
-pub enum PackError {
-    /// The root or something in it is gone: most likely the path was garbage collected.
-    #[error("File {path:?} vanished before it was read")]
-    Vanished { path: PathBuf },
-    /// A file was written to, or replaced, while it was read. A store path in order never changes.
-    #[error("File {path:?} changed while it was read: {change}")]
-    Changed { path: PathBuf, change: &'static str },
-    /// Permission denied; the daemon may still be able to read it.
-    #[error("File {path:?} may not be read")]
-    Unreadable { path: PathBuf, source: io::Error },
-    #[error("Could not read file {path:?}")]
-    Read { path: PathBuf, source: io::Error },
-    /// A NAR holds files, directories and symlinks only.
-    #[error("File {path:?} is {kind}, which a NAR cannot hold")]
-    UnsupportedType { path: PathBuf, kind: &'static str },
-    /// Only on macOS, where two names on disk can become one in the NAR.
-    #[error("File {path:?} has the same name as another one of its directory once its case hack is undone")]
-    Collision { path: PathBuf },
-    #[error("Compression {compression} has no level {level}")]
-    Level { compression: Compression, level: i32 },
-    #[error("Compression {0} is not written")]
-    Unsupported(Compression),
-    /// Out of memory, in practice.
-    #[error("Could not compress")]
-    Compress(#[source] io::Error),
-    /// The sink refused; its own error.
-    #[error("Could not pass on the compressed bytes")]
-    Sink(#[source] io::Error),
-}
-
-impl PackError {
-    pub fn remedy(&self) -> Remedy {
-        match self {
-            Self::Vanished { .. }
-            | Self::Changed { .. }
-            | Self::Unreadable { .. }
-            | Self::UnsupportedType { .. }
-            | Self::Collision { .. } => Remedy::GiveUpOnItem,
-            // Too many open files, an I/O error, an upload that was cut: the path itself is not at fault.
-            Self::Read { .. } | Self::Compress(_) | Self::Sink(_) => Remedy::Retry,
-            Self::Level { .. } | Self::Unsupported(_) => Remedy::FixConfig,
-        }
-    }
 }
 
 /// Writes the compressed NAR of the file system object at `root` to `sink`, then returns the digests and the sink.
@@ -102,7 +38,7 @@ pub fn pack_with_progress<W: Write>(
     progress: &dyn Fn(u64),
 ) -> Result<(Packed, W), PackError> {
     if let Some(level) = packing.level
-        && compress::levels(packing.compression).is_some_and(|levels| !levels.contains(&level))
+        && levels(packing.compression).is_some_and(|levels| !levels.contains(&level))
     {
         return Err(PackError::Level { compression: packing.compression, level });
     }

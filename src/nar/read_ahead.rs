@@ -10,7 +10,7 @@
 //! Bounded three ways: [`LOOK_AHEAD`] steps of the walk, [`ADVISED_LEN`] of each file, and [`SCOUTS`] threads, which
 //! are only started once a tree has shown [`MANY_FILES`]; most store paths have fewer.
 
-use super::pack::PackError;
+use super::error::PackError;
 use super::tree_walk::{Kind, Step, TreeWalk};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};

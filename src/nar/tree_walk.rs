@@ -3,7 +3,7 @@
 //! An explicit stack of sorted listings: a deep tree costs heap, and the length of a path bounds how deep it can be.
 //! Every name is looked up without following symlinks, so nothing outside the tree is ever read.
 
-use super::pack::PackError;
+use super::error::PackError;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;

@@ -38,6 +38,14 @@ impl NarUrl {
         Self(format!("nar/{}-{id}{}", nar_hash.to_nix32(), compression.suffix()))
     }
 
+    /// The ULID that `fresh` was given for this URL, where it made it of the same NarHash and compression.
+    pub fn id(&self, nar_hash: &Sha256, compression: Compression) -> Option<Ulid> {
+        let name = self.0.strip_prefix("nar/")?.strip_suffix(compression.suffix())?;
+        let (_, id) = name.split_once('-')?;
+        let id = Ulid::from_string(id).ok()?;
+        (Self::fresh(nar_hash, id, compression) == *self).then_some(id)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -122,6 +130,25 @@ mod tests {
             assert!(error.fault.contains(fault), "{error}");
             assert!(error.to_string().len() < 400, "{error}");
         }
+    }
+
+    #[test]
+    fn tells_the_id_of_what_it_made() {
+        let (hash, other) = (Sha256::of(b"a"), Sha256::of(b"b"));
+        let id = Ulid::from_parts(1_790_000_000_000, u128::MAX >> 50);
+        for compression in [Compression::Zstd, Compression::Xz, Compression::None] {
+            let url = NarUrl::fresh(&hash, id, compression);
+            assert_eq!(url.id(&hash, compression), Some(id));
+            assert_eq!(url.id(&other, compression), None);
+            assert_eq!(url.id(&hash, Compression::Bzip2), None);
+            for strange in
+                [url.0.to_uppercase().replace("NAR/", "nar/"), url.0.replace('-', "-0"), url.0.replace('-', "/")]
+            {
+                assert_eq!(NarUrl::parse(&strange).unwrap().id(&hash, compression), None, "{strange}");
+            }
+        }
+        let as_nix_writes = NarUrl::parse(&format!("nar/{}.nar.zst", hash.to_nix32())).unwrap();
+        assert_eq!(as_nix_writes.id(&hash, Compression::Zstd), None);
     }
 
     proptest! {

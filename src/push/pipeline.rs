@@ -8,7 +8,7 @@ use super::lease::Lease;
 use super::order::{Order, Ready};
 use super::publish::{Published, publish};
 use super::reuse;
-use super::upload::{Memory, Uploaded, Uploader};
+use super::upload::{LARGE_NAR, Memory, OpenUploads, Uploaded, Uploader};
 use super::{Ends, Options};
 use crate::nix::{PathInfo, Sha256};
 use crate::plan::Plan;
@@ -19,8 +19,6 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinSet};
 
-/// A NAR from which on more than one thread may compress it.
-const LARGE_NAR: u64 = 32 << 20;
 /// Narinfos and small NARs are all waiting: many at once hide the distance to the bucket.
 const MIN_REQUESTS: usize = 48;
 
@@ -113,6 +111,8 @@ impl<'a> Run<'a> {
             packing: options.packing,
             memory: Memory::new(options.memory_limit),
             encoders: Arc::new(Semaphore::new(encoders)),
+            most_workers: u32::try_from(encoders).unwrap_or(1),
+            open: OpenUploads::new(ends.bucket.clone()),
             requests: Arc::new(Semaphore::new(options.upload_threads.get().max(MIN_REQUESTS))),
         };
         let jobs = jobs(plan);
@@ -157,7 +157,7 @@ impl<'a> Run<'a> {
     /// places for a NAR that is larger than its share of all that is left.
     fn workers(&self, nar_size: u64) -> u32 {
         let lone = nar_size >= LARGE_NAR && nar_size > self.ahead / self.encoders as u64;
-        if lone && self.encoders > 1 { u32::try_from(self.encoders).unwrap_or(1) } else { 0 }
+        if lone && self.encoders > 1 { self.uploader.most_workers } else { 0 }
     }
 
     fn start_reused(&mut self, found: HashMap<usize, Uploaded>) {

@@ -6,29 +6,36 @@
 
 mod memory;
 mod parts;
+mod resume;
+mod send;
 mod uploaded;
 
 pub use memory::Memory;
+pub use resume::OpenUploads;
 pub use uploaded::Uploaded;
 
 use super::Interrupt;
 use super::error::PathError;
-use crate::bucket::{Body, Bucket, Headers, Key, Part, Upload};
+use crate::bucket::Bucket;
 use crate::clock::Clock;
 use crate::nar::{self, Packed, Packing};
 use crate::nix::{NarUrl, PathInfo};
 use crate::report::{Event, Report};
-use futures_util::stream::{FuturesUnordered, StreamExt};
-use parts::{Parts, Piece};
+use parts::{Parts, Piece, part_size};
+use resume::Begun;
+use send::{Landed, Sending};
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
-use ulid::Ulid;
 
 /// Full parts between encoder and network: one to be taken while the next is filled.
 const QUEUED_PARTS: usize = 1;
+
+/// A NAR from which on more than one thread may compress it, and an upload of it that was cut short is gone on with.
+pub const LARGE_NAR: u64 = 32 << 20;
 
 /// What all uploads of a push share.
 pub struct Uploader {
@@ -40,6 +47,10 @@ pub struct Uploader {
     pub memory: Memory,
     /// One permit an encoder: compressing is what keeps the cores busy.
     pub encoders: Arc<Semaphore>,
+    /// The most threads that may compress one NAR.
+    pub most_workers: u32,
+    /// What earlier pushes left behind.
+    pub open: OpenUploads,
     /// One permit a request under way.
     pub requests: Arc<Semaphore>,
 }
@@ -47,26 +58,49 @@ pub struct Uploader {
 impl Uploader {
     /// Uploads the NAR of the files at `root`. More than one thread compresses it where `workers` says
     /// so, and each takes an encoder's place.
+    ///
+    /// A large NAR goes on with an upload that an earlier push began, if there is one.
     pub async fn upload(&self, info: &PathInfo, root: PathBuf, workers: u32) -> Result<Uploaded, PathError> {
         let packing = Packing { workers, ..self.packing };
-        let id = Ulid::from_datetime(self.clock.wall());
-        let url = NarUrl::fresh(&info.nar_hash, id, packing.compression);
-        let key = Key::nar(&url);
+        let begun = match is_large(info) {
+            true => self.open.find(info, &resume::acceptable(packing, self.most_workers)).await,
+            false => None,
+        };
+        let sent = AtomicU64::new(0);
+        match self.attempt(info, &root, packing, begun, &sent).await {
+            // Another machine shared the upload and ended it, or its bytes are not ours: alone, then.
+            Err(PathError::Bucket(error)) if error.is_about_upload() => {
+                self.attempt(info, &root, packing, None, &sent).await
+            }
+            result => result,
+        }
+    }
 
-        let slots = self.encoders.clone().acquire_many_owned(workers.max(1));
+    async fn attempt(
+        &self,
+        info: &PathInfo,
+        root: &Path,
+        packing: Packing,
+        begun: Option<Begun>,
+        sent: &AtomicU64,
+    ) -> Result<Uploaded, PathError> {
+        // Only the same way of packing makes the same bytes.
+        let packing = begun.as_ref().map_or(packing, |begun| begun.packing);
+        let nar_size = info.nar_size.map(NonZeroU64::get);
+        let slots = self.encoders.clone().acquire_many_owned(packing.workers.max(1));
         let slots = slots.await.map_err(|_| PathError::Interrupted)?;
         if self.interrupt.is_raised() {
             return Err(PathError::Interrupted);
         }
-        self.report.event(Event::Started { path: &info.path, nar_size: info.nar_size.map_or(0, NonZeroU64::get) });
+        self.report.event(Event::Started { path: &info.path, nar_size: nar_size.unwrap_or(0) });
         let (sender, pieces) = mpsc::channel(QUEUED_PARTS);
         let encoder = {
             let (info, memory, interrupt) = (info.clone(), self.memory.clone(), self.interrupt.clone());
-            let wish = interrupt.clone();
+            let (root, wish) = (root.to_owned(), interrupt.clone());
             let (runtime, report) = (Handle::current(), self.report.clone());
             tokio::task::spawn_blocking(move || {
                 let _slots = slots;
-                let sink = Parts::new(info.nar_size.map(NonZeroU64::get), sender, memory, runtime, interrupt);
+                let sink = Parts::new(nar_size, sender, memory, runtime, interrupt);
                 encode(&info, root, packing, sink, report.as_ref()).map_err(|error| match error {
                     // The sink refused because of the wish, not because of an error.
                     PathError::Read(nar::PackError::Sink(_)) if wish.is_raised() => PathError::Interrupted,
@@ -74,85 +108,21 @@ impl Uploader {
                 })
             })
         };
-        let (packed, nar_size) = self.send(&key, encoder, pieces).await?;
-        Ok(Uploaded::new(url, packing.compression, &packed, nar_size))
-    }
-
-    async fn send(
-        &self,
-        key: &Key,
-        encoder: tokio::task::JoinHandle<Result<Encoded, PathError>>,
-        mut pieces: mpsc::Receiver<Piece>,
-    ) -> Result<(Packed, NonZeroU64), PathError> {
-        let Some(first) = pieces.recv().await else {
-            // The whole NAR fits one part: one request, whose payload hash is the FileHash.
-            let encoded = encoder.await.map_err(PathError::Task)??;
-            let body = Body { bytes: encoded.rest.bytes.clone(), sha256: Some(encoded.packed.file_hash) };
-            let _request = self.request().await?;
-            self.bucket.put(key, body, Headers::NAR).await?;
-            return Ok((encoded.packed, encoded.nar_size));
-        };
-        let upload = {
-            let _request = self.request().await?;
-            self.bucket.start_upload(key, Headers::NAR).await?
-        };
-        let sent = self.send_parts(&upload, first, encoder, pieces).await;
-        if sent.is_err() {
-            // The first error is the one to tell; what cannot be aborted is collected by prune.
-            if let Err(error) = self.bucket.abort_upload(&upload).await {
-                let message = crate::remedy::chain(&error);
-                self.report.event(Event::Warning { message: &message });
-            }
-        }
-        sent
-    }
-
-    async fn send_parts(
-        &self,
-        upload: &Upload,
-        first: Piece,
-        encoder: tokio::task::JoinHandle<Result<Encoded, PathError>>,
-        mut pieces: mpsc::Receiver<Piece>,
-    ) -> Result<(Packed, NonZeroU64), PathError> {
-        let mut number = 1;
-        let mut parts = Vec::new();
-        let mut under_way = FuturesUnordered::new();
-        under_way.push(self.send_part(upload, number, first));
-        let mut encoding = true;
-        while encoding {
-            tokio::select! {
-                piece = pieces.recv() => match piece {
-                    Some(piece) => {
-                        number += 1;
-                        under_way.push(self.send_part(upload, number, piece));
-                    }
-                    None => encoding = false,
-                },
-                Some(part) = under_way.next() => parts.push(part?),
-            }
-        }
-        let encoded = encoder.await.map_err(PathError::Task)??;
-        if !encoded.rest.bytes.is_empty() {
-            under_way.push(self.send_part(upload, number + 1, encoded.rest));
-        }
-        while let Some(part) = under_way.next().await {
-            parts.push(part?);
-        }
-        parts.sort_by_key(|part: &Part| part.number);
-        let _request = self.request().await?;
-        self.bucket.finish_upload(upload, &parts).await?;
-        Ok((encoded.packed, encoded.nar_size))
-    }
-
-    /// Sends one part; its memory is free again when the answer is there.
-    async fn send_part(&self, upload: &Upload, number: u32, piece: Piece) -> Result<Part, PathError> {
-        let _request = self.request().await?;
-        Ok(self.bucket.put_part(upload, number, Body::from(piece.bytes.clone())).await?)
+        let id = resume::tagged_id(self.clock.wall(), &packing, part_size(nar_size));
+        let fresh = NarUrl::fresh(&info.nar_hash, id, packing.compression);
+        let sending = Sending { to: self, fresh, begun, resumable: is_large(info), sent };
+        let Landed { url, packed, nar_size } = sending.run(encoder, pieces).await?;
+        Ok(Uploaded::new(url, packing.compression, &packed, nar_size, sent.load(Ordering::Relaxed)))
     }
 
     async fn request(&self) -> Result<tokio::sync::SemaphorePermit<'_>, PathError> {
         self.requests.acquire().await.map_err(|_| PathError::Interrupted)
     }
+}
+
+/// Whether it is worth a look at what earlier pushes have sent. A NAR of unknown size is not.
+fn is_large(info: &PathInfo) -> bool {
+    info.nar_size.is_some_and(|size| size.get() >= LARGE_NAR)
 }
 
 /// A NAR at the end of its stream: hashed, compared, and what has not been sent of it yet.

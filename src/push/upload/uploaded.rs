@@ -20,8 +20,8 @@ pub struct Uploaded {
 }
 
 impl Uploaded {
-    /// What was just sent, after its hash was compared.
-    pub(super) fn new(url: NarUrl, compression: Compression, packed: &Packed, nar_size: NonZeroU64) -> Self {
+    /// What is there now, after its hash was compared; `sent` of its bytes had to go over the network.
+    pub(super) fn new(url: NarUrl, compression: Compression, packed: &Packed, nar_size: NonZeroU64, sent: u64) -> Self {
         Self {
             url,
             compression,
@@ -29,7 +29,7 @@ impl Uploaded {
             file_size: packed.file_size,
             nar_hash: packed.nar_hash,
             nar_size,
-            uncharged: Arc::new(AtomicU64::new(packed.file_size)),
+            uncharged: Arc::new(AtomicU64::new(sent)),
         }
     }
 

@@ -18,6 +18,7 @@ use loft::bucket::{
 };
 use loft::clock::Clock;
 use loft::nix::Sha256;
+use md5::{Digest as _, Md5};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
@@ -81,6 +82,8 @@ pub struct Memory {
     /// The store's own clock.
     pub clock: Arc<TestClock>,
     pub page_size: usize,
+    /// ETags of parts are no MD5 and never the same twice, as with objects under a KMS key.
+    pub opaque_etags: bool,
     state: Mutex<State>,
     hook: Mutex<Option<Hook>>,
 }
@@ -115,7 +118,14 @@ impl Memory {
     }
 
     pub fn new(profile: Profile) -> Self {
-        Self { profile, clock: Arc::default(), page_size: 1000, state: Mutex::default(), hook: Mutex::default() }
+        Self {
+            profile,
+            clock: Arc::default(),
+            page_size: 1000,
+            opaque_etags: false,
+            state: Mutex::default(),
+            hook: Mutex::default(),
+        }
     }
 
     /// From now on, `hook` is asked twice for each request.
@@ -156,6 +166,28 @@ impl Memory {
     /// Removes an object past all hooks and logs.
     pub fn lose(&self, key: &str) {
         self.state().objects.remove(key);
+    }
+
+    /// Aborts all open uploads past all hooks and logs.
+    pub fn lose_uploads(&self) {
+        self.state().uploads.clear();
+    }
+
+    /// Puts a part of every open upload past all hooks and logs.
+    pub fn plant_part(&self, number: u32, bytes: impl Into<Bytes>) {
+        let bytes = bytes.into();
+        for open in self.state().uploads.values_mut() {
+            open.parts.insert(number, (etag(&bytes), bytes.clone()));
+        }
+    }
+
+    /// How many parts the open uploads have.
+    pub fn open_parts(&self) -> Vec<usize> {
+        self.state().uploads.values().map(|open| open.parts.len()).collect()
+    }
+
+    pub fn open_bytes(&self) -> u64 {
+        self.state().uploads.values().flat_map(|open| open.parts.values()).map(|(_, bytes)| bytes.len() as u64).sum()
     }
 
     pub fn requests(&self) -> Vec<Request> {
@@ -254,7 +286,7 @@ impl Object {
 }
 
 fn etag(bytes: &[u8]) -> String {
-    Sha256::of(bytes).to_hex()[..32].to_owned()
+    data_encoding::HEXLOWER.encode(&Md5::digest(bytes))
 }
 
 pub fn refusal(status: u16, code: &str) -> Box<Refusal> {
@@ -394,13 +426,13 @@ impl Bucket for Memory {
     }
 
     async fn put_part(&self, upload: &Upload, number: u32, body: Body) -> Result<Part, BucketError> {
-        self.request(RequestKind::UploadPart, upload.key.as_str(), Some(number), |state, _, _| {
+        self.request(RequestKind::UploadPart, upload.key.as_str(), Some(number), |state, stamp, _| {
             if !(1..=10_000).contains(&number) {
                 return Err(Cause::Refused(refusal(400, "InvalidArgument")));
             }
             let open = state.uploads.get_mut(&upload.id).filter(|open| open.key == upload.key.as_str());
             let open = open.ok_or(Cause::NoUpload)?;
-            let etag = etag(&body.bytes);
+            let etag = if self.opaque_etags { format!("\"part-{stamp}\"") } else { etag(&body.bytes) };
             let size = body.bytes.len() as u64;
             open.parts.insert(number, (etag.clone(), body.bytes));
             Ok(Part { number, etag, size })

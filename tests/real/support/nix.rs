@@ -101,6 +101,11 @@ impl Nix {
         KeyPair { folder, public }
     }
 
+    /// `nix-store --add`: the full path of a file or folder in the store.
+    pub fn add(&self, store: &LocalStore, file: &Path) -> String {
+        stdout_of(self.apart("nix-store").args(["--store", &store.url(), "--add"]).arg(file)).trim().to_owned()
+    }
+
     /// `nix copy --to`: Nix itself as the writer.
     pub fn copy_to(&self, from: &LocalStore, to: &str, paths: &[&str]) {
         stdout_of(self.apart("nix").args(["copy", "--store", &from.url(), "--to", to]).args(paths));

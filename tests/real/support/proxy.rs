@@ -155,7 +155,12 @@ fn pass(
     head.push_str("connection: close\r\n\r\n");
     server.write_all(head.as_bytes())?;
     let mut to_server = server.try_clone()?;
-    let sending = std::thread::spawn(move || std::io::copy(&mut reader, &mut to_server));
+    let sending = std::thread::spawn(move || {
+        let sent = std::io::copy(&mut reader, &mut to_server);
+        // A client that died must not look like one that is slow.
+        let _ = to_server.shutdown(Shutdown::Write);
+        sent
+    });
     std::io::copy(&mut server, &mut client)?;
     client.shutdown(Shutdown::Both)?;
     let _ = sending.join();

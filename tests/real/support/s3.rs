@@ -107,6 +107,23 @@ impl Bucket {
         stdout_of(self.curl("?uploads=").arg("--fail")).matches("<UploadId>").count()
     }
 
+    /// How many parts the only open multipart upload has.
+    pub fn open_parts(&self) -> usize {
+        let uploads = stdout_of(self.curl("?uploads=").arg("--fail"));
+        let only = |tag: &str| {
+            let tag = format!("<{tag}>");
+            let mut found = uploads.split(&tag).skip(1).filter_map(|rest| rest.split('<').next());
+            let first = found.next().unwrap_or_else(|| panic!("no upload is open: {uploads}"));
+            assert_eq!(found.next(), None, "more than one upload is open");
+            unescape(first)
+        };
+        let (key, id) = (only("Key"), only("UploadId"));
+        let parts = format!("/{}?max-parts=1000&uploadId={}", encode_path(&key), encode(&id));
+        let parts = stdout_of(self.curl(&parts).arg("--fail"));
+        assert!(parts.contains("<IsTruncated>false"), "{parts}");
+        parts.matches("<PartNumber>").count()
+    }
+
     /// Whether the server answers requests under this key by now.
     pub fn answers(&self) -> bool {
         end_of(self.curl("?list-type=2&max-keys=1").arg("--fail")).code == Some(0)
