@@ -347,6 +347,41 @@ fn every_way_to_become_valid_is_noticed() {
     site.expect_fetchable(&all);
 }
 
+/// An idle service looks at the database's files alone: it must see every way in which they change.
+fn noticed_after_idling(machine: &Machine) {
+    let site = Site::new(&machine.store.url(), Place::folder());
+    let mut service = site.watch();
+    let mut all = Vec::new();
+    for round in 0..3 {
+        // Two polls, and a third that finds nothing.
+        std::thread::sleep(Duration::from_secs(17));
+        service.signal("STOP");
+        let path = machine.add(&format!("round-{round}"), &format!("{round}\n"));
+        // The events of that registration are drowned.
+        for number in 0..=20_000 {
+            let file = machine.store.root().join(format!("nix/store/{number}.lock"));
+            std::fs::write(&file, "").and_then(|()| std::fs::remove_file(&file)).expect("file");
+        }
+        service.signal("CONT");
+        all.push(path);
+        site.await_all(&all, &mut service, Duration::from_secs(12));
+    }
+    service.stop();
+    site.expect_fetchable(&all);
+}
+
+#[test]
+#[ignore = "needs Nix: ./test --full"]
+fn long_idling_misses_nothing() {
+    noticed_after_idling(&Machine::single_user());
+}
+
+#[test]
+#[ignore = "needs a recent Nix: ./test --full"]
+fn long_idling_misses_nothing_of_a_recent_nix() {
+    noticed_after_idling(&Machine::of(Nix::recent()));
+}
+
 /// Nix looks for the files of `--register-validity` below the logical store directory, so that this takes a store
 /// whose directory is elsewhere rather than one in a folder.
 #[test]
