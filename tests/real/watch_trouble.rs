@@ -173,7 +173,7 @@ fn path_that_is_damaged_does_not_hold_up_others() {
     std::thread::sleep(Duration::from_secs(6));
     let tries = service.log().lines().filter(|line| line.contains("damaged")).count();
     assert!(tries <= 12, "{tries} lines in a few seconds:\n{}", service.log());
-    assert_eq!(site.missing(&[damaged.clone()]).len(), 1);
+    assert_eq!(site.missing(std::slice::from_ref(&damaged)).len(), 1);
     std::fs::remove_file(&file).and_then(|()| std::fs::write(&file, "as registered\n")).expect("mended");
     site.await_all(&[damaged], &mut service, AFTER_AN_OUTAGE);
 }
