@@ -1,16 +1,14 @@
-//! Listens to a push on behalf of the queue: what became of each path, and whether the bucket answers.
+//! Listens to a push on behalf of the queue: what became of each path.
 
 use crate::nix::StorePath;
 use crate::report::{Event, Outcome, Report};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::mpsc;
 
 /// Passes everything on and remembers what the queue needs.
 pub struct Fates {
     report: Arc<dyn Report>,
     outcomes: Mutex<HashMap<StorePath, Outcome>>,
-    doubts: mpsc::Sender<String>,
     warned: Warned,
 }
 
@@ -30,9 +28,8 @@ pub fn is_new(warned: &Warned, warning: &str) -> bool {
 }
 
 impl Fates {
-    /// `doubts` hears of failed requests while they are tried again.
-    pub fn new(report: Arc<dyn Report>, doubts: mpsc::Sender<String>, warned: Warned) -> Self {
-        Self { report, outcomes: Mutex::default(), doubts, warned }
+    pub fn new(report: Arc<dyn Report>, warned: Warned) -> Self {
+        Self { report, outcomes: Mutex::default(), warned }
     }
 
     pub fn take(&self) -> HashMap<StorePath, Outcome> {
@@ -47,8 +44,6 @@ impl Report for Fates {
                 let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
                 outcomes.insert((*path).clone(), (*outcome).clone());
             }
-            // One is enough; when the channel is full somebody has told already.
-            Event::Retrying { error, .. } => drop(self.doubts.try_send((*error).to_owned())),
             Event::Warning { message } if !is_new(&self.warned, message) => return,
             _ => {}
         }

@@ -2,6 +2,7 @@
 
 use super::fates;
 use super::outage::Need;
+use super::quiet::Quiet;
 use super::socket::Asked;
 use super::{Service, ServiceError, Setup};
 use crate::ledger::{Ledger, LedgerError};
@@ -46,6 +47,11 @@ impl Service<'_> {
         if !self.outages.allow(Need::Store) || !self.outages.allow(Need::Ledger) {
             return;
         }
+        // A hook that found no socket has queued without a word, and the wall clock jumps.
+        self.due_at = Some(Instant::now());
+        if self.quiet.is_unchanged(self.watched.as_deref(), self.lists_all) && self.unsaved.is_empty() {
+            return;
+        }
         let ends = self.setup.ends.clone();
         let (settings, open, place) = (self.setup.store.clone(), self.watched.clone(), self.place.clone());
         let looked = tokio::task::spawn_blocking(move || {
@@ -66,8 +72,6 @@ impl Service<'_> {
             Err(error) => return self.store_failed(&chain(&error)),
         };
         self.outages.works(Need::Store, &ends.ledger, ends.report.as_ref());
-        // A hook that found no socket has queued without a word, and the wall clock jumps.
-        self.due_at = Some(Instant::now());
         for damaged in news.damaged.iter().filter(|damaged| fates::is_new(&self.warned, damaged)) {
             ends.report.event(Event::Warning { message: damaged });
         }
@@ -76,7 +80,7 @@ impl Service<'_> {
         if lists_all != self.lists_all {
             self.watch(lists_all);
         }
-        if noticed.paths.is_empty() && news.place == self.place {
+        if noticed.paths.is_empty() && news.place == self.place && self.unsaved.is_empty() {
             // Nothing is written while nothing happens.
             return;
         }
@@ -159,7 +163,7 @@ impl Service<'_> {
 
     pub(super) fn store_failed(&mut self, error: &str) {
         // Whatever is wrong with them, others may be better.
-        (self.store, self.watched) = (None, None);
+        (self.store, self.watched, self.quiet) = (None, None, Quiet::default());
         let ends = &self.setup.ends;
         self.outages.failed(Need::Store, error, &self.pace, &ends.ledger, ends.clock.wall(), ends.report.as_ref());
     }

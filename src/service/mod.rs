@@ -5,17 +5,20 @@
 //! store; so a crash at any moment costs at most a look at what has landed already. One push is
 //! under way at a time; what is noticed meanwhile is the next one.
 
+mod doubts;
 mod event;
 mod fates;
 mod lock;
 mod looking;
 mod outage;
 mod pace;
+mod quiet;
 mod settling;
 mod socket;
 mod status;
 mod work;
 
+pub use doubts::{Doubts, doubts};
 pub use event::Command;
 pub use lock::{Lock, LockError};
 pub use pace::Pace;
@@ -29,6 +32,7 @@ use crate::watch::{Place, Wake};
 use async_trait::async_trait;
 use event::Event;
 use outage::{Need, Outages};
+use quiet::Quiet;
 use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::pin::pin;
@@ -73,6 +77,8 @@ pub struct Inlets {
     pub commands: mpsc::Receiver<Command>,
     /// For post-build hooks.
     pub socket: Option<UnixListener>,
+    /// From [`doubts()`].
+    pub doubts: Doubts,
 }
 
 /// Why the service ended although nobody wanted it to.
@@ -169,6 +175,7 @@ struct Service<'h> {
     /// The one that is looked at. It holds no temporary roots, and stays open: where a connection to the daemon
     /// is what makes the database readable, a new one for each look would be a change to look at.
     watched: Option<Arc<dyn Store>>,
+    quiet: Quiet,
     /// Open while something is queued or under way: its connection holds the temporary roots.
     store: Option<Arc<dyn Store>>,
     place: Place,
@@ -189,7 +196,6 @@ struct Service<'h> {
     waking: Helper,
     /// A look asks a daemon for every valid path.
     lists_all: bool,
-    doubts: mpsc::Sender<String>,
     warned: fates::Warned,
     ended: mpsc::Sender<work::Ended>,
     /// When the next path of the queue is due.
@@ -206,7 +212,7 @@ struct UnderWay {
 struct Sources {
     commands: mpsc::Receiver<Command>,
     asked: mpsc::Receiver<socket::Asked>,
-    doubts: mpsc::Receiver<String>,
+    doubts: Doubts,
     ended: mpsc::Receiver<work::Ended>,
     /// Wanted while something else was being done.
     reload: bool,
@@ -234,7 +240,6 @@ impl<'h> Service<'h> {
         let waking = waking(&location, lists_all, wake.clone());
         let (ask, asked) = mpsc::channel(64);
         let listening = inlets.socket.map(|listener| Helper(tokio::spawn(socket::serve(listener, ask)).abort_handle()));
-        let (doubts, doubted) = mpsc::channel(1);
         let (ended, endings) = mpsc::channel(1);
         let mut first = VecDeque::from([Work::Greet]);
         if setup.populate {
@@ -245,6 +250,7 @@ impl<'h> Service<'h> {
         }
         let service = Self {
             watched: None,
+            quiet: Quiet::default(),
             store: None,
             store_key,
             place,
@@ -259,7 +265,6 @@ impl<'h> Service<'h> {
             wake,
             waking,
             lists_all,
-            doubts,
             warned: fates::Warned::default(),
             ended,
             // What an earlier run has left.
@@ -268,11 +273,8 @@ impl<'h> Service<'h> {
             host,
             pace,
         };
-        let commands = inlets.commands;
-        Ok((
-            service,
-            Sources { commands, asked, doubts: doubted, ended: endings, reload: false, _listening: listening },
-        ))
+        let Inlets { commands, doubts, .. } = inlets;
+        Ok((service, Sources { commands, asked, doubts, ended: endings, reload: false, _listening: listening }))
     }
 
     /// Waits for news in the way that suits the store.

@@ -38,8 +38,8 @@ impl Service<'_> {
             Work::Greet | Work::Populate | Work::Scan => 0,
         };
         let interrupt = Interrupt::default();
-        let (doubts, warned, ended) = (self.doubts.clone(), self.warned.clone(), self.ended.clone());
-        let abort = work::start(work, &self.setup, store, interrupt.clone(), doubts, warned, ended);
+        let (warned, ended) = (self.warned.clone(), self.ended.clone());
+        let abort = work::start(work, &self.setup, store, interrupt.clone(), warned, ended);
         self.meanwhile.clear();
         self.under_way = Some(UnderWay { interrupt, abort, paths });
     }

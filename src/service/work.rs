@@ -65,11 +65,10 @@ pub fn start(
     setup: &Setup,
     store: Arc<dyn Store>,
     interrupt: Interrupt,
-    doubts: mpsc::Sender<String>,
     warned: Warned,
     ended: mpsc::Sender<Ended>,
 ) -> tokio::task::AbortHandle {
-    let fates = Arc::new(Fates::new(setup.ends.report.clone(), doubts, warned));
+    let fates = Arc::new(Fates::new(setup.ends.report.clone(), warned));
     let ends = Ends { store, report: fates.clone(), ..setup.ends.clone() };
     let options = Options { interrupt, ..setup.options.clone() };
     let task = tokio::task::spawn_local({

@@ -8,7 +8,7 @@ use super::daemon::Daemon;
 use super::database::Database;
 use super::location::Place;
 use super::temp_roots::TempRoots;
-use super::{Cursor, Location, Protection, Registrations, Settings, Store, StoreError};
+use super::{Cursor, Location, Protection, Registrations, Settings, Stamp, Store, StoreError};
 use crate::nix::{PathInfo, StorePath};
 use crate::remedy::Remedy;
 use std::cell::Cell;
@@ -151,6 +151,10 @@ impl Store for LocalStore {
             |database| database.reachable(roots),
             |daemon| super::closure::by_batches(&DaemonOnly(self, daemon), roots),
         )
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        self.files.as_ref().and_then(|files| Stamp::of(files.database.file()))
     }
 
     fn registered_since(&self, cursor: Option<&Cursor>) -> Result<Option<Registrations>, StoreError> {

@@ -16,6 +16,7 @@ mod reachable;
 mod registrations;
 mod resolve;
 mod row;
+mod stamp;
 mod temp_roots;
 mod wire;
 
@@ -25,6 +26,7 @@ pub use local_store::open;
 pub use location::{Location, Settings};
 pub use registrations::{Cursor, Registrations};
 pub use resolve::resolve;
+pub use stamp::Stamp;
 
 use crate::nix::{PathInfo, StorePath};
 
@@ -55,6 +57,10 @@ pub trait Store: Send + Sync {
     /// Most callers want [`closure()`], which puts them in order.
     fn reachable(&self, roots: &[StorePath]) -> Result<Vec<PathInfo>, StoreError> {
         closure::by_batches(self, roots)
+    }
+    /// Tells whether anything may have been registered, without a look. `None`: it cannot.
+    fn stamp(&self) -> Option<Stamp> {
+        None
     }
     /// What was registered after `cursor`, or everything where there is none. `None`: this store cannot
     /// tell, for want of its database, and the caller compares `all_valid_paths`.

@@ -3,6 +3,7 @@
 use crate::support::audit::Cache;
 use crate::support::corpus::Corpus;
 use crate::support::loft::{Loft, Pushed};
+use crate::support::moments::Moments;
 use crate::support::nix::{KeyPair, Nix};
 use crate::support::place::Place;
 use crate::support::process::end_of;
@@ -47,28 +48,6 @@ impl Round<'_> {
 
     fn push(&self) -> Pushed {
         Pushed::read(end_of(&mut self.command())).expect_success()
-    }
-}
-
-/// Random moments that a failing run can repeat.
-struct Moments(u64);
-
-impl Moments {
-    fn new() -> Self {
-        let seed = match std::env::var("LOFT_TEST_SEED") {
-            Ok(text) => text.parse().expect("LOFT_TEST_SEED is a number"),
-            Err(_) => std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos() as u64 | 1,
-        };
-        println!("LOFT_TEST_SEED={seed}");
-        Self(seed)
-    }
-
-    /// Anywhere in `[0, within)`.
-    fn next(&mut self, within: Duration) -> Duration {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        within.mul_f64((self.0 >> 11) as f64 / (1_u64 << 53) as f64)
     }
 }
 

@@ -8,6 +8,8 @@
 mod bucket;
 mod crash;
 mod harness;
+mod hook;
+mod idle;
 mod memory;
 mod old_style;
 mod resume;
@@ -20,3 +22,5 @@ mod store;
 mod support;
 mod trouble;
 mod upstream;
+mod watch;
+mod watch_trouble;

@@ -5,6 +5,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod action;
+mod allocator;
 mod args;
 mod config;
 mod exit;

@@ -1,6 +1,7 @@
 //! `loft watch` and bare `loft`: the service, and what a service owes to the system around it.
 
 use crate::action::{Invocation, PushRequest, Roots};
+use crate::allocator;
 use crate::config;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -28,10 +29,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 pub fn serve(invocation: &Invocation, dry_run: bool) -> Result<Exit, Failure> {
+    allocator::settle();
     let loaded = config::read(invocation)?;
     loaded.bucket()?;
     tell_what_has_no_effect(&loaded);
-    let report: Arc<dyn Report> = Arc::new(Log::new(invocation.voice));
+    let (report, doubts) = service::doubts(Arc::new(Log::new(invocation.voice)));
     let ledger = Ledger::open(&loaded.settings.ledger);
     if let Some(trouble) = ledger.trouble() {
         tell(&format!("warning: {trouble}\n"));
@@ -54,7 +56,7 @@ pub fn serve(invocation: &Invocation, dry_run: bool) -> Result<Exit, Failure> {
         };
         let (commands, receiver) = mpsc::channel(4);
         pass_signals_on(commands)?;
-        service::run(setup, &program, Inlets { commands: receiver, socket }, Pace::default()).await?;
+        service::run(setup, &program, Inlets { commands: receiver, socket, doubts }, Pace::default()).await?;
         Ok::<_, Failure>(())
     });
     if !dry_run {

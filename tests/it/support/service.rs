@@ -160,7 +160,8 @@ impl Bench {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async {
                 let _lock = Lock::take(&file).unwrap();
-                let inlets = Inlets { commands: receiver, socket: Some(service::listen(&file).unwrap()) };
+                let (_, doubts) = service::doubts(Arc::new(loft::report::Silent));
+                let inlets = Inlets { commands: receiver, socket: Some(service::listen(&file).unwrap()), doubts };
                 service::run(setup, around.as_ref(), inlets, pace).await.unwrap();
             });
             runtime.shutdown_timeout(Duration::from_millis(100));

@@ -50,6 +50,21 @@ impl Garage {
         garage
     }
 
+    /// Ends the server; what it stores stays.
+    pub fn halt(&mut self) {
+        self.server.halt();
+    }
+
+    /// Starts it again after `halt`.
+    pub fn resume(&mut self) {
+        self.server.resume();
+        let patience = std::time::Instant::now() + Duration::from_secs(20);
+        while !self.bucket.answers() {
+            assert!(std::time::Instant::now() < patience, "Garage does not come back");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Runs one of Garage's own commands against this server.
     pub fn admin(&self, arguments: &[&str]) -> String {
         let configuration = self.server.data.path().join("garage.toml");

@@ -8,6 +8,8 @@ pub mod fixture_store;
 pub mod garage;
 pub mod local_store;
 pub mod loft;
+pub mod machine;
+pub mod moments;
 pub mod nix;
 pub mod place;
 pub mod process;
@@ -15,6 +17,8 @@ pub mod proxy;
 pub mod s3;
 pub mod seaweed;
 pub mod server;
+pub mod service;
+pub mod small_disk;
 
 use std::path::PathBuf;
 

@@ -4,9 +4,10 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 /// One request as the proxy saw it.
 #[derive(Debug, Clone)]
@@ -18,12 +19,16 @@ pub struct Seen {
     pub signed_headers: Vec<String>,
     /// Whether it carried what is demanded and was passed on.
     pub passed: bool,
+    /// When.
+    pub at: Instant,
 }
 
 pub struct Proxy {
     pub endpoint: String,
     seen: Arc<Mutex<Vec<Seen>>>,
     stop: Arc<AtomicBool>,
+    away: Arc<AtomicBool>,
+    turned_away: Arc<AtomicUsize>,
     accepting: Option<JoinHandle<()>>,
 }
 
@@ -35,12 +40,18 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback port");
         let address = listener.local_addr().expect("bound address");
         let (seen, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let (away, turned_away) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let accepting = std::thread::spawn({
             let (seen, stop) = (seen.clone(), stop.clone());
+            let (away, turned_away) = (away.clone(), turned_away.clone());
             move || {
                 for client in listener.incoming() {
                     if stop.load(Ordering::SeqCst) {
                         return;
+                    }
+                    if away.load(Ordering::SeqCst) {
+                        turned_away.fetch_add(1, Ordering::SeqCst);
+                        continue;
                     }
                     let (seen, upstream, demanded) = (seen.clone(), upstream.clone(), demanded.clone());
                     // A broken connection is the client's to notice.
@@ -48,12 +59,22 @@ impl Proxy {
                 }
             }
         });
-        Self { endpoint: format!("http://{address}"), seen, stop, accepting: Some(accepting) }
+        Self { endpoint: format!("http://{address}"), seen, stop, away, turned_away, accepting: Some(accepting) }
     }
 
     /// The requests so far.
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().expect("not poisoned").clone()
+    }
+
+    /// From now on connections are closed as soon as they are made, until told otherwise.
+    pub fn go_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
+
+    /// How many connections were closed that way.
+    pub fn turned_away(&self) -> usize {
+        self.turned_away.load(Ordering::SeqCst)
     }
 
     pub fn forget(&self) {
@@ -112,6 +133,7 @@ fn pass(
         method,
         target,
         passed,
+        at: Instant::now(),
     });
     let mut client = client;
     if !passed {

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 /// A running server with its data; dropping it kills the process and removes the data.
 pub struct Server {
     child: Child,
+    start: Command,
     pub data: TempDir,
 }
 
@@ -41,7 +42,7 @@ impl Server {
                 .stderr(sink)
                 .spawn()
                 .expect("setpriv (util-linux) starts");
-            let mut server = Self { child, data };
+            let mut server = Self { child, start, data };
             let patience = Instant::now() + within;
             while Instant::now() < patience && server.is_running() {
                 if ready(server.data.path(), ports) {
@@ -52,6 +53,17 @@ impl Server {
             last_log = std::fs::read_to_string(&log).unwrap_or_default();
         }
         panic!("{} did not become ready in {STARTS} starts; its last log:\n{last_log}", program.display());
+    }
+
+    /// Ends the process; its data stay.
+    pub fn halt(&mut self) {
+        self.child.kill().expect("SIGKILL");
+        self.child.wait().expect("its end");
+    }
+
+    /// Starts it again after `halt`, on the same data and ports.
+    pub fn resume(&mut self) {
+        self.child = self.start.spawn().expect("starts again");
     }
 
     fn is_running(&mut self) -> bool {
