@@ -22,8 +22,11 @@ pub mod store;
 // 3 work
 pub mod plan;
 pub mod push;
+pub mod survey;
 pub mod watch;
 
 // 4 drivers
 pub mod config;
+pub mod follow;
+pub mod metrics;
 pub mod service;

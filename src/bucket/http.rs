@@ -56,17 +56,26 @@ impl Trust {
         let mut roots = rustls::RootCertStore::empty();
         let system = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(system.certs);
-        if let Some(file) = &self.ca_file {
-            for certificate in read_certificates(file)? {
-                roots.add(certificate).map_err(|error| ca_file(file, &error.to_string()))?;
-            }
-        }
+        self.add_own(&mut roots)?;
         if roots.is_empty() {
             return Err(Cause::Setting(
                 "No certificate authority is known: this system has none, and ca_file is not set".to_owned(),
             ));
         }
         Ok(roots)
+    }
+
+    /// Whether the user's certificates can be read, also where they are not needed yet.
+    pub fn check(&self) -> Result<(), Cause> {
+        self.add_own(&mut rustls::RootCertStore::empty())
+    }
+
+    fn add_own(&self, roots: &mut rustls::RootCertStore) -> Result<(), Cause> {
+        let Some(file) = &self.ca_file else { return Ok(()) };
+        for certificate in read_certificates(file)? {
+            roots.add(certificate).map_err(|error| ca_file(file, &error.to_string()))?;
+        }
+        Ok(())
     }
 }
 

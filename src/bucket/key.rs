@@ -77,6 +77,18 @@ impl Key {
         Some(Self(format!("{folder}0")))
     }
 
+    /// The name of a pin.
+    pub fn pin_name(&self) -> Option<&str> {
+        let (name, _) = self.0.strip_prefix("loft/v1/pin/")?.rsplit_once('/')?;
+        Some(name)
+    }
+
+    /// The id that ends a record's key; it says when the record was made, by its maker's clock.
+    pub fn id(&self) -> Option<Ulid> {
+        let (_, last) = self.0.rsplit_once('/')?;
+        Ulid::from_string(last).ok()
+    }
+
     pub fn kind(&self) -> Kind {
         let text = self.0.as_str();
         if let Some(hash) = text.strip_suffix(".narinfo").and_then(PathHash::parse) {
@@ -106,8 +118,26 @@ impl Prefix {
         Self("loft/v1/sweep/".to_owned())
     }
 
+    pub fn leases() -> Self {
+        Self("loft/v1/lease/".to_owned())
+    }
+
+    pub fn pushes() -> Self {
+        Self("loft/v1/push/".to_owned())
+    }
+
+    pub fn pins() -> Self {
+        Self("loft/v1/pin/".to_owned())
+    }
+
     pub fn nars() -> Self {
         Self("nar/".to_owned())
+    }
+
+    /// Where the NARs can be cut into pieces of about one size, in key order: their names begin with a hash. A NAR
+    /// of any other name is in some piece as well.
+    pub fn nar_cuts() -> impl Iterator<Item = String> {
+        crate::nix::base32::digits().skip(1).map(|digit| format!("nar/{digit}"))
     }
 
     /// The store paths by the first character of their hash part: 32 listings side by side.

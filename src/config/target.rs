@@ -245,7 +245,14 @@ fn refuse_half<A, B>(
 fn read_endpoint(reader: &mut Reader) -> Option<Given<String>> {
     let given = reader.text(("s3", "endpoint"), "a URL such as \"http://localhost:3900\"", |_| true)?;
     match endpoint_fault(&given.value, matches!(given.origin, Origin::File(_))) {
-        None => Some(given),
+        None => {
+            if !given.value.contains("://") {
+                let message =
+                    format!("The endpoint {:?} does not say http:// or https://; https:// is assumed", given.value);
+                reader.warn(&given, message, "write http://HOST:PORT where the server does not speak TLS");
+            }
+            Some(given)
+        }
         Some((message, help)) => {
             reader.effective.pop();
             reader.record(("s3", "endpoint"), json!("(not usable)"), given.origin.clone());

@@ -90,6 +90,8 @@ pub struct Opened {
 enum Found {
     Ours(Connection),
     Newer(i32),
+    /// Only where it may not be brought up to date.
+    Older,
     Foreign,
 }
 
@@ -104,6 +106,34 @@ pub fn open(file: &Path) -> Opened {
         }
         other => settle(file, other),
     }
+}
+
+/// As `open`, but makes, mends and moves nothing; `None` where there is no file.
+pub fn view(file: &Path) -> Option<Opened> {
+    let own = view_once(file).transpose()?;
+    let (file, found) = match own {
+        Ok(Found::Foreign) => {
+            let beside = with_suffix(file, ".loft");
+            match view_once(&beside).transpose() {
+                Some(found) => (beside, found),
+                None => (file.to_owned(), Ok(Found::Foreign)),
+            }
+        }
+        own => (file.to_owned(), own),
+    };
+    Some(match found {
+        Err(OpenError::Database(error)) => {
+            let trouble = Some(Kind::of(&error).sentence(&file, &error));
+            Opened { file, connection: None, trouble }
+        }
+        found => settle(&file, found),
+    })
+}
+
+/// Bytes of the file and its journal.
+pub fn size(file: &Path) -> u64 {
+    let journal = with_suffix(file, "-wal");
+    [file, &journal].iter().filter_map(|file| fs::metadata(file).ok()).map(|metadata| metadata.len()).sum()
 }
 
 pub fn in_memory() -> rusqlite::Result<Connection> {
@@ -158,6 +188,13 @@ fn settle(file: &Path, found: Result<Found, OpenError>) -> Opened {
             unusable(file, &format!("a newer loft wrote it (its format is {version}, ours {SCHEMA_VERSION})"))
         }
         Ok(Found::Foreign) => unusable(file, "it is another program's database"),
+        Ok(Found::Older) => {
+            let trouble = format!(
+                "The ledger {} is empty or of an older loft, and says nothing until the next push brings it up to date",
+                file.display()
+            );
+            opened(None, Some(trouble))
+        }
         Err(OpenError::Database(error)) => match Kind::of(&error) {
             Kind::Damaged => {
                 let told = move_aside(file, "a new one was begun");
@@ -255,6 +292,29 @@ fn without_links(file: &Path) -> io::Result<PathBuf> {
 
 fn folder(file: &Path) -> &Path {
     file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn view_once(file: &Path) -> Result<Option<Found>, OpenError> {
+    match fs::metadata(file) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return Err(io::Error::other("it is not a regular file").into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    // SQLite says the same of whatever keeps it from opening a file. Never by opening it here: closing it again would
+    // drop the locks that SQLite holds on it for this process.
+    rustix::fs::access(file, rustix::fs::Access::READ_OK).map_err(io::Error::from)?;
+    // Not SQLite's read-only mode: that leaves journals behind where there were none. A file that may not be
+    // written is opened read-only by itself.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "query_only", true)?;
+    if let Some(found) = stranger(&connection)? {
+        return Ok(Some(found));
+    }
+    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(Some(if version < SCHEMA_VERSION { Found::Older } else { Found::Ours(connection) }))
 }
 
 /// Looks before anything is written; `None` for an empty file or one of ours. All looks are one

@@ -11,10 +11,12 @@
 mod file;
 mod queue;
 mod rows;
+mod snapshot;
 mod trouble;
 mod watch;
 
 pub use queue::{MAX_DELAY, Queue, QueueCounts, Queued};
+pub use snapshot::{KnownBucket, Snapshot};
 pub use watch::{Outage, Scan, Settlement, Totals, Watch};
 
 pub use trouble::{LedgerCause, LedgerError};
@@ -50,6 +52,8 @@ struct State {
     trouble: Option<String>,
     /// Old rows are removed once for each time the ledger is opened: it costs a scan.
     swept: bool,
+    /// Only looked at: what is damaged is not moved aside.
+    is_view: bool,
 }
 
 impl Ledger {
@@ -64,8 +68,16 @@ impl Ledger {
                 connection: opened.connection,
                 trouble: opened.trouble,
                 swept: false,
+                is_view: false,
             }),
         }
+    }
+
+    /// For a look at what another process works with: makes, mends and moves nothing, and every write fails.
+    /// `None` where there is no file.
+    pub fn view(file: &Path) -> Option<Self> {
+        let file::Opened { file, connection, trouble } = file::view(file)?;
+        Some(Self { state: Mutex::new(State { file, connection, trouble, swept: true, is_view: true }) })
     }
 
     /// For a caller who must not wait, such as a post-build hook: whoever holds the lock for long is not
@@ -85,7 +97,15 @@ impl Ledger {
             Ok(connection) => (Some(connection), None),
             Err(error) => (None, Some(format!("There is no ledger in memory: {error}"))),
         };
-        Self { state: Mutex::new(State { file: PathBuf::from(":memory:"), connection, trouble, swept: true }) }
+        Self {
+            state: Mutex::new(State {
+                file: PathBuf::from(":memory:"),
+                connection,
+                trouble,
+                swept: true,
+                is_view: false,
+            }),
+        }
     }
 
     /// What was or is wrong with the ledger, if anything: one sentence naming the file and what to do. Ask again
@@ -222,6 +242,7 @@ impl State {
         let kind = trouble::Kind::of(error);
         let mut told = kind.sentence(&self.file, error);
         match kind {
+            trouble::Kind::Damaged if self.is_view => self.connection = None,
             trouble::Kind::Damaged => {
                 self.connection = None;
                 told = file::move_aside(&self.file, "the next run starts with an empty one");

@@ -53,7 +53,9 @@ impl Kind {
     pub fn sentence(self, file: &Path, error: &rusqlite::Error) -> String {
         let file = file.display();
         match self {
-            Self::Damaged => format!("The ledger {file} is damaged ({error}); delete it, it only saves requests"),
+            Self::Damaged => format!(
+                "The ledger {file} is damaged ({error}); delete it: it saves requests, and a service's queue comes back with a scan"
+            ),
             Self::Locked => format!(
                 "The ledger {file} is locked by another process for too long, so that this run asks the bucket \
                  instead; see who holds it with: fuser {file}"

@@ -1,6 +1,6 @@
 //! The service: pushes what becomes valid, for as long as it runs and since it ran last.
 //!
-//! One loop over one closed set of events ([`event`]). What was noticed is queued durably in the
+//! One loop over one closed set of events (`event.rs`). What was noticed is queued durably in the
 //! same transaction that moves the cursor on, and leaves the queue only by landing or by leaving the
 //! store; so a crash at any moment costs at most a look at what has landed already. One push is
 //! under way at a time; what is noticed meanwhile is the next one.

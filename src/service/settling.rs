@@ -218,7 +218,10 @@ impl Service<'_> {
             failed: settlement.postponed.len() as u64,
             nar_size: summary.nar_size,
             file_size: summary.file_size,
-            last_success: if summary.pushed + summary.present > 0 { seconds(now) } else { 0 },
+            last_success: match summary {
+                Summary { pushed: 1.., .. } | Summary { present: 1.., failed: 0, .. } => seconds(now),
+                _ => 0,
+            },
         };
         settlement
     }

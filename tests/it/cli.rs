@@ -63,9 +63,14 @@ fn help_and_version_go_to_stdout_and_exit_0() {
     let version = loft.run(&["--version"]);
     version.says(0, &[]);
     assert_eq!(version.stdout, format!("loft {}\n", env!("CARGO_PKG_VERSION")));
-    for args in
-        [&["--help"][..], &["-h"], &["push", "--help"], &["key", "generate", "--help"], &["config", "show", "-h"]]
-    {
+    for args in [
+        &["--help"][..],
+        &["-h"],
+        &["push", "--help"],
+        &["run", "--help"],
+        &["key", "generate", "--help"],
+        &["config", "show", "-h"],
+    ] {
         let help = loft.run(args);
         help.says(0, &[]);
         assert!(help.stdout.contains("Example"), "{args:?}: {}", help.stdout);
@@ -123,6 +128,55 @@ fn what_is_yet_to_come_says_so() {
 fn without_a_bucket_tells_where_it_was_looked_for() {
     let ran = Loft::new().run(&["config", "check"]);
     ran.says(1, &["error: No bucket is named", "--to", "LOFT_CACHE", "no loft.toml", "hint:"]);
+}
+
+#[test]
+fn config_check_opens_the_files_that_are_named() {
+    let loft = Loft::with(
+        "[s3]\nbucket = \"b\"\nendpoint = \"http://localhost:1\"\nca_file = \"ca.pem\"\n\
+         access_key_file = \"access\"\nsecret_key_file = \"secret\"\n[loft]\nsigning_key_path = \"sign\"\n",
+    );
+    let file = |name: &str, content: &str, mode| {
+        let path = loft.dir.path().join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let check = || loft.run(&["config", "check"]);
+    // Every file that is wrong is told at once, each with the line that names it.
+    let missing =
+        ["loft.toml:4:", "ca.pem", "loft.toml:5:", "access", "loft.toml:6:", "secret", "sign", "No such file"];
+    check().says(1, &missing);
+    file("access", "GK123\n", 0o600);
+    file("secret", "hunter2hunter2 more", 0o600);
+    file("ca.pem", "no certificate", 0o644);
+    let told = check();
+    told.says(
+        1,
+        &["holds no PEM certificate", "secret_key_file \"secret\" cannot be used: it holds more than one word"],
+    );
+    assert!(!told.stderr.contains("hunter") && !told.stderr.contains("access_key_file"), "{}", told.stderr);
+    file("secret", "hunter2hunter2", 0o602);
+    check().says(1, &["others may write it"]);
+    file("secret", "hunter2hunter2", 0o600);
+    loft.run(&["key", "generate", "k-1", "--out", "sign"]).says(0, &[]);
+    check().says(1, &["loft.toml:4:", "ca.pem"]);
+    let without = fs::read_to_string(loft.dir.path().join("loft.toml")).unwrap().replace("ca_file", "#");
+    fs::write(loft.dir.path().join("loft.toml"), without).unwrap();
+    check().says(0, &["The configuration is fine; one signing key"]);
+}
+
+#[test]
+fn an_endpoint_without_a_scheme_is_taken_for_https_with_a_warning() {
+    let loft = Loft::new();
+    let url = "s3://b?endpoint=localhost:3900";
+    let told = loft.run_with(&["config", "check"], &[("LOFT_CACHE", url)]);
+    told.says(
+        0,
+        &["warning: LOFT_CACHE: The endpoint \"localhost:3900\" does not say http:// or https://; https:// is assumed"],
+    );
+    let silent = loft.run_with(&["config", "check"], &[("LOFT_CACHE", "s3://b?endpoint=https://localhost:3900")]);
+    silent.says(0, &[]);
+    assert!(!silent.stderr.contains("assumed"), "{}", silent.stderr);
 }
 
 #[test]

@@ -10,7 +10,8 @@ use loft::nix::StorePath;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -399,4 +400,28 @@ fn the_program_of_the_hook_is_quick_to_read_its_input() {
     let mut told = String::new();
     child.stdout.take().unwrap().read_to_string(&mut told).unwrap();
     assert_eq!((child.wait().unwrap().code(), told.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn prometheus_is_answered_while_the_service_runs() {
+    let machine = Machine::new("");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    machine.configure(&format!("metrics_address = \"{address}\""));
+    let told = machine.run(1, &[]);
+    assert!(told.contains("metrics_address") && told.contains(&address.to_string()), "{told}");
+    drop(free);
+    let service = machine.start(&[]);
+    let path = machine.add("p");
+    machine.lands(&path);
+    let scrape = || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    eventually("the push is counted", || scrape().contains("\nloft_pushed_paths_total 1\n"));
+    assert!(scrape().contains("\nloft_queue_paths 0\n"));
+    service.stop();
 }

@@ -1,6 +1,7 @@
 //! The local store against real Nix: what loft reads is what Nix says, for every user, and what loft
 //! protects is what Nix's garbage collector keeps.
 
+use crate::support::fixture_store::FixtureStore;
 use crate::support::local_store::LocalStore;
 use crate::support::nix::Nix;
 use crate::support::process::stdout_of;
@@ -12,10 +13,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
-
-#[path = "../it/support/fixture_store.rs"]
-#[allow(dead_code)]
-mod fixture_store;
 
 /// A store whose logical and physical directory are one, so that Nix builds in it without a sandbox.
 struct OwnStore {
@@ -426,7 +423,7 @@ fn chroot_stores_keep_their_logical_names(nix: Nix) {
 
 /// The fixture that component tests stand on is a store in Nix's eyes, too.
 fn fixture_store_is_a_nix_store(nix: Nix) {
-    let fixture = fixture_store::FixtureStore::new();
+    let fixture = FixtureStore::new();
     let low = fixture.add("low").contents("low").finish();
     let top = fixture
         .add("top")
@@ -449,7 +446,7 @@ fn fixture_store_is_a_nix_store(nix: Nix) {
 
 /// 3 000 paths with some ten references each, through a daemon of real Nix and through the database.
 fn large_closures_agree(nix: Nix) {
-    let fixture = fixture_store::FixtureStore::new();
+    let fixture = FixtureStore::new();
     let pseudo_random = |i: usize, k: usize| (i * 2_654_435_761 + k * 40_503_777) / 64 % i;
     let edges: Vec<Vec<usize>> = (0..3000usize)
         .map(|i| (0..i.min(10)).map(|k| if k == 0 { i / 2 } else { pseudo_random(i, k) }).collect::<BTreeSet<_>>())

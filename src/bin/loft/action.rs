@@ -1,9 +1,10 @@
 //! What the typed arguments mean, as plain values without clap.
 
-use crate::args::{Arguments, BareAction, Color, Config, Key, Push, Verb, Watch};
+use crate::args::{Arguments, BareAction, Color, Config, Key, Push, Run, Settings, Status, Verb, Watch};
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 use loft::config::Flags;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// What to do, and how to talk about it.
@@ -20,6 +21,10 @@ pub struct Invocation {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
     Push(PushRequest),
+    /// Push what becomes valid while this runs.
+    Run {
+        command: Vec<OsString>,
+    },
     ClearLedger,
     FillLedger,
     /// `loft watch` and bare `loft`: scan if asked to, then watch.
@@ -31,6 +36,7 @@ pub enum Action {
     },
     ForgetFirstScan,
     Hook,
+    Status(StatusRequest),
     GenerateKey {
         name: String,
         out: Option<PathBuf>,
@@ -54,6 +60,18 @@ pub struct PushRequest {
     pub json: bool,
     /// `--force-scan` asks the bucket rather than the ledger.
     pub use_ledger: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct StatusRequest {
+    /// One JSON object on stdout.
+    pub json: bool,
+    /// Read every narinfo.
+    pub full: bool,
+    /// Ask the bucket nothing.
+    pub local: bool,
+    /// Metrics instead, into this file or to stdout.
+    pub metrics: Option<Option<PathBuf>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -88,12 +106,19 @@ impl Invocation {
                 ));
             }
             Some(Verb::Push(push)) => Action::Push(push_request(push, &mut flags)),
-            Some(Verb::Watch(watch)) => {
-                let dry_run = watch.dry_run;
-                flags = watch_flags(watch);
+            Some(Verb::Run(Run { settings, command })) => {
+                flags = settings.into();
+                Action::Run { command }
+            }
+            Some(Verb::Watch(Watch { settings, dry_run })) => {
+                flags = settings.into();
                 Action::Serve { dry_run }
             }
             Some(Verb::Hook) => Action::Hook,
+            Some(Verb::Status(Status { to, json, full, local, prometheus })) => {
+                flags.to = to;
+                Action::Status(StatusRequest { json, full, local, metrics: prometheus })
+            }
             Some(Verb::Key(Key::Generate { name, out })) => Action::GenerateKey { name, out },
             Some(Verb::Key(Key::Show { file })) => Action::ShowKey { file },
             Some(Verb::Config(Config::Show { json })) => Action::ShowConfig { json },
@@ -110,9 +135,15 @@ impl Invocation {
     }
 }
 
+impl From<Settings> for Flags {
+    fn from(typed: Settings) -> Self {
+        let Settings { to, level, jobs, signing_key, store } = typed;
+        Self { to, level, jobs, signing_keys: signing_key, store }
+    }
+}
+
 fn push_request(push: Push, flags: &mut Flags) -> PushRequest {
-    *flags =
-        Flags { to: push.to, level: push.level, jobs: push.jobs, signing_keys: push.signing_key, store: push.store };
+    *flags = push.settings.into();
     let stdin = push.paths.iter().any(|path| path == Path::new("-"));
     let paths = push.paths.into_iter().filter(|path| path != Path::new("-")).collect();
     let roots = if push.all { Roots::WholeStore } else { Roots::Typed { paths, stdin } };
@@ -124,10 +155,6 @@ fn push_request(push: Push, flags: &mut Flags) -> PushRequest {
         json: push.json,
         use_ledger: true,
     }
-}
-
-fn watch_flags(watch: Watch) -> Flags {
-    Flags { to: watch.to, level: watch.level, jobs: watch.jobs, signing_keys: watch.signing_key, store: watch.store }
 }
 
 fn bare_action(typed: BareAction, dry_run: bool) -> Action {

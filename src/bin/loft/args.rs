@@ -3,6 +3,7 @@
 //! The bare flags are those of the original loft and stay word for word; the verbs are the real thing.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Pushes Nix store paths into an S3 bucket that Nix reads as a binary cache
@@ -23,6 +24,8 @@ const EXAMPLES: &str = "\
 Examples:
   loft push ./result                       push a build and all it refers to, as loft.toml says
   loft push --to 's3://nix-cache?endpoint=http://localhost:3900&region=garage' ./result
+  loft run -- nix-build                    run a command and push what it builds, also when it fails
+  loft status                              what is in the cache, and what is still to be pushed
   loft config show                         which settings are in effect, and where each came from
 
 Exit status: 0 all landed, 1 stopped, 2 finished but some paths did not land, 130 interrupted";
@@ -95,6 +98,7 @@ pub struct Bare {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     Push(Push),
+    Run(Run),
     Watch(Watch),
     /// Nix's post-build hook: queue $OUT_PATHS for the service, in milliseconds; always exits 0
     #[command(after_help = "\
@@ -105,12 +109,33 @@ where that is an executable file with:
   exec loft -c /etc/loft.toml hook
 The service is handed the paths at once; while it does not run they wait in its queue.")]
     Hook,
+    Status(Status),
     /// Make signing keys and show their public half
     #[command(subcommand)]
     Key(Key),
     /// Show the effective configuration, or check it
     #[command(subcommand)]
     Config(Config),
+}
+
+/// Settings that may be typed with every verb that pushes.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// Where to: s3://BUCKET?endpoint=…&region=… or file:///DIRECTORY [env: LOFT_CACHE]
+    #[arg(long, value_name = "URL")]
+    pub to: Option<String>,
+    /// Compression level: zstd 1 to 22 (3), xz 0 to 9 (6)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub level: Option<i64>,
+    /// Uploads in flight (`upload_threads` of the configuration)
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
+    pub jobs: Option<i64>,
+    /// Sign with the secret key in this file (repeatable); replaces the configured keys
+    #[arg(long, value_name = "FILE")]
+    pub signing_key: Vec<PathBuf>,
+    /// Nix store to read: auto, daemon, local, unix://SOCKET, local?root=DIR or a chroot store's directory
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
 }
 
 /// Push store paths with everything they refer to
@@ -129,9 +154,6 @@ pub struct Push {
     /// Push every valid path of the store
     #[arg(long, conflicts_with = "paths")]
     pub all: bool,
-    /// Where to: s3://BUCKET?endpoint=…&region=… or file:///DIRECTORY [env: LOFT_CACHE]
-    #[arg(long, value_name = "URL")]
-    pub to: Option<String>,
     /// Push the paths alone; what they refer to must be in the cache already
     #[arg(long)]
     pub no_closure: bool,
@@ -144,18 +166,8 @@ pub struct Push {
     /// One JSON object per event on stdout
     #[arg(long)]
     pub json: bool,
-    /// Compression level: zstd 1 to 22 (3), xz 0 to 9 (6)
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub level: Option<i64>,
-    /// Uploads in flight (`upload_threads` of the configuration)
-    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
-    pub jobs: Option<i64>,
-    /// Sign with the secret key in this file (repeatable); replaces the configured keys
-    #[arg(long, value_name = "FILE")]
-    pub signing_key: Vec<PathBuf>,
-    /// Nix store to read: auto, daemon, local, unix://SOCKET, local?root=DIR or a chroot store's directory
-    #[arg(long, value_name = "STORE")]
-    pub store: Option<String>,
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 /// Push what becomes valid in the store, from now on and since the last time
@@ -168,24 +180,61 @@ Examples:
   loft watch --to 's3://nix-cache?endpoint=http://localhost:3900&region=garage'
 SIGTERM settles what is in flight and leaves the rest queued; SIGHUP rereads loft.toml and keys.")]
 pub struct Watch {
-    /// Where to: s3://BUCKET?endpoint=…&region=… or file:///DIRECTORY [env: LOFT_CACHE]
-    #[arg(long, value_name = "URL")]
-    pub to: Option<String>,
     /// Say what would be pushed and send nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Compression level: zstd 1 to 22 (3), xz 0 to 9 (6)
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub level: Option<i64>,
-    /// Uploads in flight (`upload_threads` of the configuration)
-    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
-    pub jobs: Option<i64>,
-    /// Sign with the secret key in this file (repeatable); replaces the configured keys
-    #[arg(long, value_name = "FILE")]
-    pub signing_key: Vec<PathBuf>,
-    /// Nix store to read: auto, daemon, local, unix://SOCKET, local?root=DIR or a chroot store's directory
-    #[arg(long, value_name = "STORE")]
-    pub store: Option<String>,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// Run a command and push everything that becomes valid in the store meanwhile, also when it fails
+///
+/// Builds are pushed while the command still runs, and the rest after it. The command has the terminal and the
+/// pipes; loft tells warnings alone until it has ended. Signals are passed on to it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  loft run -- nix-build
+  loft -c ci/loft.toml run -- sh -c 'nix-build -A tests && nix-build -A docs'
+In GitHub Actions, with LOFT_CACHE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in `env:`
+  - run: loft run --signing-key \"$RUNNER_TEMP/key\" -- nix build
+
+Exit status: the command's own where that is not 0 (128 + n when signal n ended it, 127 not
+found, 126 not started); else 0 all landed, 1 pushing stopped, 2 some paths did not land, 130
+pushing interrupted. A mistake in the configuration is 1, and then the command does not run.")]
+pub struct Run {
+    #[command(flatten)]
+    pub settings: Settings,
+    /// The command and its arguments, after `--`
+    #[arg(value_name = "CMD", last = true, required = true)]
+    pub command: Vec<OsString>,
+}
+
+/// Tell what is in the cache, and what is still to be pushed
+///
+/// Changes nothing: neither the bucket nor the ledger, and makes no ledger where there is none.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  loft status
+  loft status --local --json | jq .local.queue
+  loft status --prometheus /var/lib/node_exporter/loft.prom    from a timer, for the textfile collector")]
+pub struct Status {
+    /// Which cache: s3://BUCKET?endpoint=…&region=… or file:///DIRECTORY [env: LOFT_CACHE]
+    #[arg(long, value_name = "URL")]
+    pub to: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Read every narinfo, also of a large cache: exact sizes, and names for all of the largest
+    #[arg(long)]
+    pub full: bool,
+    /// Send no request to the bucket
+    #[arg(long, conflicts_with_all = ["full", "to"])]
+    pub local: bool,
+    /// Print the queue and totals as metrics for Prometheus, or write them into FILE; without a request to the bucket
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with_all = ["json", "full", "to"])]
+    pub prometheus: Option<Option<PathBuf>>,
 }
 
 #[derive(Debug, Subcommand)]

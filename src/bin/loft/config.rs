@@ -3,8 +3,10 @@
 use crate::action::Invocation;
 use crate::exit::Exit;
 use crate::failure::{Failure, printable};
+use crate::network::Network;
 use crate::output::{print, tell};
-use loft::config::{Loaded, Problem, Sources, load, show as rendering};
+use loft::bucket::{S3, Target};
+use loft::config::{ConfigError, Loaded, Origin, Problem, Sources, load, show as rendering};
 use loft::ledger::Ledger;
 
 /// The configuration that an invocation asks for. Warnings are told here.
@@ -32,8 +34,15 @@ pub fn show(invocation: &Invocation, json: bool) -> Result<Exit, Failure> {
 
 pub fn check(invocation: &Invocation) -> Result<Exit, Failure> {
     let loaded = load(&sources(invocation, true))?;
-    loaded.bucket()?;
-    let signing = loaded.signing_keys()?;
+    let target = loaded.bucket()?;
+    let (signing, files) = (loaded.signing_keys(), problems_of_files(&loaded, target)?);
+    if !files.is_empty() {
+        let mut problems = files;
+        // All at once, whatever file it is.
+        problems.extend(signing.err().into_iter().flat_map(|error| error.problems));
+        return Err(ConfigError { problems, warnings: loaded.warnings }.into());
+    }
+    let signing = signing?;
     tell_warnings(&loaded.warnings);
     tell_warnings(&signing.warnings);
     let signs = match signing.keys.len() {
@@ -43,6 +52,18 @@ pub fn check(invocation: &Invocation) -> Result<Exit, Failure> {
     };
     tell(&format!("The configuration is fine; {signs}.\n"));
     Ok(Exit::Done)
+}
+
+/// Files of certificates and credentials that cannot be used: a push would find that out with its first request.
+fn problems_of_files(loaded: &Loaded, target: &Target) -> Result<Vec<Problem>, Failure> {
+    let Target::S3(settings) = target else { return Ok(Vec::new()) };
+    let found = Network::start()?.run(S3::check_files(settings));
+    let origin = |setting: &str| loaded.effective.iter().find(|entry| entry.key == setting).map(|entry| &entry.origin);
+    let problem = |(setting, why): (&str, String)| {
+        Problem::new(origin(setting).cloned().unwrap_or(Origin::Default), why)
+            .help("the user that runs loft must be able to read it, and nobody else may write it")
+    };
+    Ok(found.into_iter().map(problem).collect())
 }
 
 pub fn clear_ledger(invocation: &Invocation) -> Result<Exit, Failure> {

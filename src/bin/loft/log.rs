@@ -6,7 +6,7 @@
 use crate::action::Voice;
 use crate::failure::printable;
 use crate::output::tell;
-use crate::quantity::{bytes, duration, paths};
+use crate::quantity::{bytes, duration, paths, soon};
 use loft::report::{Counts, Event, NOT_VALID, Outcome, Report, Summary};
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -168,7 +168,7 @@ impl Report for Log {
                 self.line(Priority::Info, "postponed", &fields);
             }
             Event::Outage { what, error, delay } => {
-                let fields = [("what", what), ("error", error), ("retry", &format!("in {}", duration(delay)))];
+                let fields = [("what", what), ("error", error), ("retry", &soon(delay))];
                 self.line(Priority::Warning, "outage", &fields);
             }
             Event::Recovered { what, lasted } => {

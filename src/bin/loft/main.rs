@@ -17,7 +17,10 @@ mod network;
 mod output;
 mod push;
 mod quantity;
+mod run;
 mod serve;
+mod signals;
+mod status;
 mod supervisor;
 mod terminal;
 
@@ -64,8 +67,10 @@ fn act(invocation: &Invocation) -> Result<Exit, Failure> {
         Action::CheckConfig => config::check(invocation),
         Action::ClearLedger => config::clear_ledger(invocation),
         Action::Push(request) => push::push(invocation, request),
+        Action::Run { command } => run::run(invocation, command),
         Action::FillLedger => push::fill_ledger(invocation),
         Action::Serve { dry_run } => serve::serve(invocation, *dry_run),
+        Action::Status(request) => status::status(invocation, request),
         Action::Hook => Ok(hook::hook(invocation)),
         Action::Prune { .. } => Err(not_yet("--prune")),
         Action::ForgetFirstScan => config::forget_first_scan(invocation),

@@ -12,7 +12,7 @@ use crate::terminal::Terminal;
 use loft::config::Loaded;
 use loft::nix::StorePath;
 use loft::plan::{Policy, Request};
-use loft::push::{self, Interrupt, Options, PushError};
+use loft::push::{self, Ends, Interrupt, Options, PushError};
 use loft::report::{Report, Summary};
 use loft::store::{self, Store};
 use std::io::BufRead as _;
@@ -40,13 +40,10 @@ pub fn push(invocation: &Invocation, request: &PushRequest) -> Result<Exit, Fail
 
     let network = Network::start()?;
     let ends = network.ends(&loaded, store, report)?;
-    let known_trouble = ends.ledger.trouble();
+    let trouble = Trouble::known(&ends);
     network.catch_signals(interrupt);
     let result = network.run(push::run(&ends, &options, wanted));
-    // A disk that filled up meanwhile costs the next push its short cut.
-    if let Some(trouble) = ends.ledger.trouble().filter(|trouble| Some(trouble) != known_trouble.as_ref()) {
-        tell(&format!("warning: {trouble}\n"));
-    }
+    trouble.tell_new(&ends);
     network.stop();
     if let Some(failure) = json.failure() {
         return Err(failure);
@@ -55,6 +52,22 @@ pub fn push(invocation: &Invocation, request: &PushRequest) -> Result<Exit, Fail
         Ok(summary) => Ok(exit(&summary)),
         Err(PushError::Interrupted) => Ok(Exit::Interrupted),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// What was wrong with the ledger before the work.
+pub struct Trouble(Option<String>);
+
+impl Trouble {
+    pub fn known(ends: &Ends) -> Self {
+        Self(ends.ledger.trouble())
+    }
+
+    /// A disk that filled up meanwhile costs the next push its short cut.
+    pub fn tell_new(&self, ends: &Ends) {
+        if let Some(trouble) = ends.ledger.trouble().filter(|trouble| Some(trouble) != self.0.as_ref()) {
+            tell(&format!("warning: {trouble}\n"));
+        }
     }
 }
 
@@ -78,7 +91,7 @@ fn upstreams(loaded: &Loaded) -> Vec<String> {
     push.skip_signed_by.iter().map(|key| key.name.to_string()).chain(push.upstreams.iter().cloned()).collect()
 }
 
-fn exit(summary: &Summary) -> Exit {
+pub fn exit(summary: &Summary) -> Exit {
     match summary {
         Summary { interrupted: 1.., .. } => Exit::Interrupted,
         Summary { failed: 1.., .. } => Exit::Unfinished,

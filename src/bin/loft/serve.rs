@@ -12,16 +12,20 @@ use crate::supervisor::Supervisor;
 use async_trait::async_trait;
 use loft::config::Loaded;
 use loft::ledger::Ledger;
+use loft::metrics;
 use loft::push::{Interrupt, PushError};
 use loft::report::{Event, Report};
 use loft::service::{self, Command, Host, Inlets, Lock, Pace, Setup};
 use loft::store::{self, Store};
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::UnixListener;
+use std::time::{Duration, SystemTime};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 pub fn serve(invocation: &Invocation, dry_run: bool) -> Result<Exit, Failure> {
     let loaded = config::read(invocation)?;
@@ -44,6 +48,10 @@ pub fn serve(invocation: &Invocation, dry_run: bool) -> Result<Exit, Failure> {
         let setup = program.setup(&loaded).await?;
         report_start(report.as_ref(), &setup);
         let socket = if dry_run { None } else { listen(&file, report.as_ref()) };
+        let _metrics = match loaded.settings.service.metrics_address {
+            Some(address) if !dry_run => Some(serve_metrics(address, program.ledger.file()).await?),
+            _ => None,
+        };
         let (commands, receiver) = mpsc::channel(4);
         pass_signals_on(commands)?;
         service::run(setup, &program, Inlets { commands: receiver, socket }, Pace::default()).await?;
@@ -152,6 +160,21 @@ fn pass_signals_on(commands: mpsc::Sender<Command>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Answers Prometheus until it is dropped. A port that is taken ends the start: it is a mistake, or another loft.
+async fn serve_metrics(address: SocketAddr, ledger: PathBuf) -> Result<JoinSet<Infallible>, Failure> {
+    let listener = TcpListener::bind(address).await.map_err(|source| MetricsError { address, source })?;
+    let mut task = JoinSet::new();
+    task.spawn(metrics::serve(listener, move || metrics::of_file(&ledger, SystemTime::now())));
+    Ok(task)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("Could not listen on {address} (metrics_address)")]
+struct MetricsError {
+    address: SocketAddr,
+    source: std::io::Error,
+}
+
 /// A service without a socket still has its queue and the store's database.
 fn listen(ledger: &Path, report: &dyn Report) -> Option<UnixListener> {
     match service::listen(ledger) {
@@ -181,9 +204,6 @@ fn report_start(report: &dyn Report, setup: &Setup) {
 fn tell_what_has_no_effect(loaded: &Loaded) {
     if loaded.settings.prune.enabled {
         tell("warning: prune_enabled has no effect in this version of loft yet\n");
-    }
-    if loaded.settings.service.metrics_address.is_some() {
-        tell("warning: metrics_address has no effect in this version of loft yet\n");
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::action::Voice;
 use crate::failure::printable;
 use crate::output::tell;
-use crate::quantity::{bytes, duration, paths, rate};
+use crate::quantity::{bytes, duration, paths, rate, soon};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use loft::nix::StorePath;
 use loft::report::{Counts, Event, NOT_VALID, Outcome, Report, Summary};
@@ -68,6 +68,9 @@ impl Terminal {
     }
 
     fn planned(&self, state: &mut State, counts: &Counts) {
+        // Of several pushes after one another each counts for itself.
+        Self::clear(state);
+        (state.done, state.landed, state.started) = (0, 0, Instant::now());
         state.ahead = counts.upload_nar_size;
         state.to_land = counts.upload;
         // Of a dry run, the plan is the result.
@@ -155,13 +158,14 @@ impl Terminal {
         }
     }
 
+    fn clear(state: &mut State) {
+        for bar in state.of_path.drain().map(|(_, bar)| bar).chain(state.total.take()) {
+            bar.finish_and_clear();
+        }
+    }
+
     fn finished(&self, state: &mut State, summary: &Summary) {
-        for (_, bar) in state.of_path.drain() {
-            bar.finish_and_clear();
-        }
-        if let Some(bar) = state.total.take() {
-            bar.finish_and_clear();
-        }
+        Self::clear(state);
         if !self.dry_run {
             self.line(&summary_line(summary));
         }
@@ -180,7 +184,7 @@ impl Report for Terminal {
             Event::Retrying { what, error, attempt, delay } => {
                 // The first retry is everyday life on a network; a second one is worth a line.
                 if self.voice.debug || (attempt > 1 && !self.voice.quiet) {
-                    self.line(&format!("trying again in {}: could not {what}: {error}", duration(delay)));
+                    self.line(&format!("trying again {}: could not {what}: {error}", soon(delay)));
                 }
             }
             Event::Waiting { reason } => self.line(&format!("waiting: {reason}")),
@@ -189,10 +193,10 @@ impl Report for Terminal {
             Event::Noticed { .. } => {}
             Event::Scanned => self.line("scanned: all that the store had has landed"),
             Event::Postponed { path, delay, .. } => {
-                self.line(&format!("postponed: {path} is tried again in {}", duration(delay)));
+                self.line(&format!("postponed: {path} is tried again {}", soon(delay)));
             }
             Event::Outage { what, error, delay } => {
-                self.line(&format!("warning: {what}: {error}; trying again in {}", duration(delay)));
+                self.line(&format!("warning: {what}: {error}; trying again {}", soon(delay)));
             }
             Event::Recovered { what, lasted } => {
                 self.line(&format!("{what}: works again after {}", duration(lasted)));

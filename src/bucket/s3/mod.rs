@@ -82,6 +82,15 @@ impl S3 {
         Ok(Self { client, storage_class: settings.storage_class.clone(), absent_is_denied: OnceCell::new() })
     }
 
+    /// Opens the files that `settings` name, and says what is wrong with each, by setting. Sends nothing.
+    pub async fn check_files(settings: &S3Settings) -> Vec<(&'static str, String)> {
+        let mut problems = credentials::check_files(settings).await;
+        if let Err(cause) = (Trust { ca_file: settings.ca_file.clone() }).check() {
+            problems.push(("s3.ca_file", cause.to_string()));
+        }
+        problems
+    }
+
     fn error(&self, doing: &'static str, object: impl Into<String>, cause: Cause) -> BucketError {
         BucketError::new(doing, object, self.describe(), cause)
     }

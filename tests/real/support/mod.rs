@@ -2,6 +2,9 @@
 
 pub mod audit;
 pub mod corpus;
+#[path = "../../it/support/fixture_store.rs"]
+#[allow(dead_code)] // Tests of the library ask more of it.
+pub mod fixture_store;
 pub mod garage;
 pub mod local_store;
 pub mod loft;

@@ -34,6 +34,20 @@ impl Keys {
         }
     }
 
+    /// What is wrong with the files, by their settings.
+    pub async fn check_files(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        for (setting, half, file) in [
+            ("s3.access_key_file", "access_key", &self.access_key_file),
+            ("s3.secret_key_file", "secret_key", &self.secret_key_file),
+        ] {
+            if let Err(Miss::Broken(why)) = self::half(half, &None, file).await {
+                problems.push((setting, why));
+            }
+        }
+        problems
+    }
+
     /// One half may come from the environment, as the original loft allowed.
     pub async fn of_settings(&self, env: &BTreeMap<String, String>) -> Result<Credential, Miss> {
         let access = half("access_key", &self.access_key, &self.access_key_file).await?;

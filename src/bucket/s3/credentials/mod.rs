@@ -64,6 +64,11 @@ enum Miss {
     Broken(String),
 }
 
+/// What is wrong with the files that the settings name, by setting. Asks no other source.
+pub(super) async fn check_files(settings: &S3Settings) -> Vec<(&'static str, String)> {
+    Keys::new(settings).check_files().await
+}
+
 /// Credentials and where they come from; asked before each request.
 pub(super) struct Credentials {
     sources: Sources,

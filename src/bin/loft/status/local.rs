@@ -1,0 +1,159 @@
+//! The local half: what the ledger says.
+
+use super::layout::Page;
+use crate::failure::Failure;
+use crate::quantity::{age, bytes, paths};
+use loft::ledger::{Ledger, Queued, Scan, Snapshot};
+use loft::service::Lock;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// Paths of the queue that are read; programs may want them all, within reason.
+const LISTED: usize = 1000;
+/// Of those, told to people.
+const TOLD: usize = 8;
+
+pub struct Local {
+    pub at: SystemTime,
+    pub file: PathBuf,
+    /// Whether a service works with this ledger now.
+    pub is_running: bool,
+    /// Nothing where there is no ledger; an error where it could not be read.
+    pub snapshot: Result<Option<Snapshot>, String>,
+}
+
+impl Local {
+    pub fn read(file: &Path, at: SystemTime) -> Self {
+        let snapshot = match Ledger::view(file) {
+            None => Ok(None),
+            Some(ledger) => ledger.snapshot(LISTED).map(Some).map_err(|error| {
+                // What kept it from being opened is the better explanation.
+                ledger.trouble().unwrap_or_else(|| loft::remedy::chain(&error))
+            }),
+        };
+        Self { at, file: file.to_owned(), is_running: Lock::is_held(file), snapshot }
+    }
+
+    /// Why this half could not be told.
+    pub fn failure(&self) -> Option<Failure> {
+        let failure = Failure::new(self.snapshot.as_ref().err()?.clone());
+        Some(failure.hint("run it as the user whose ledger that is, or name another one in local_cache_path"))
+    }
+
+    pub fn page(&self) -> String {
+        let mut page = Page::default();
+        let watcher = if self.is_running { "running" } else { "not running" };
+        match &self.snapshot {
+            Ok(Some(snapshot)) => {
+                self.watcher(&mut page, watcher, snapshot);
+                self.queue(&mut page, snapshot);
+                self.rest(&mut page, snapshot);
+            }
+            Ok(None) => {
+                page.line("Service", watcher);
+                page.line("Ledger", &format!("none yet at {}", self.file.display()));
+            }
+            Err(_) => {
+                page.line("Service", watcher);
+                page.line("Queue", "unknown: the ledger could not be read");
+            }
+        }
+        page.finish()
+    }
+
+    fn watcher(&self, page: &mut Page, state: &str, snapshot: &Snapshot) {
+        page.line("Service", state);
+        for (store, cursor) in &snapshot.places {
+            let place = match cursor {
+                Some(cursor) => format!("read up to registration {}", cursor.id),
+                None => "compared with what it had before".to_owned(),
+            };
+            // The rest of its name only tells two stores of one directory apart.
+            let directory = store.split(' ').next().unwrap_or(store);
+            page.line("Store", &format!("{directory}: {place}"));
+        }
+        for bucket in snapshot.buckets.iter().filter(|bucket| bucket.scan != Scan::Due || !snapshot.places.is_empty()) {
+            let scan = match bucket.scan {
+                Scan::Due => "not begun".to_owned(),
+                Scan::Begun(at) => format!("begun {}, {} of it queued", self.ago(at), paths(snapshot.queue.scan)),
+                Scan::Done(at) => format!("done {}", self.ago(at)),
+            };
+            page.line("First scan", &format!("{scan} ({})", bucket.identity.url));
+        }
+        for outage in &snapshot.outages {
+            let since = self.since(outage.since);
+            page.line("Trouble", &format!("{}, for {since}: {}", outage.what, outage.error));
+        }
+    }
+
+    fn queue(&self, page: &mut Page, snapshot: &Snapshot) {
+        let counts = &snapshot.queue;
+        let mut text = match counts.oldest {
+            Some(oldest) if counts.waiting > 0 => {
+                format!("{}, the oldest for {}", paths(counts.waiting), self.since(oldest))
+            }
+            _ => "empty".to_owned(),
+        };
+        if counts.failing > 0 {
+            text.push_str(&format!("; {} failed before", counts.failing));
+        }
+        page.line("Queue", &text);
+        let failing = || snapshot.queued.iter().filter(|queued| queued.attempts > 0);
+        let mut error_before = None;
+        for queued in failing().take(TOLD) {
+            page.line("", &format!("  {}", queued.path));
+            page.line("", &self.attempts(queued, error_before));
+            error_before = queued.error.as_deref();
+        }
+        if counts.failing > TOLD as u64 {
+            page.line("", &format!("  and {} more; --json has them", counts.failing - TOLD as u64));
+        }
+    }
+
+    fn attempts(&self, queued: &Queued, error_before: Option<&str>) -> String {
+        let tries = match queued.attempts {
+            1 => "1 try".to_owned(),
+            tries => format!("{tries} tries"),
+        };
+        let next = match queued.due.duration_since(self.at) {
+            Ok(wait) if wait >= Duration::from_secs(1) => format!("next in {}", age(wait)),
+            _ => "due now".to_owned(),
+        };
+        let error = match queued.error.as_deref() {
+            error if error.is_some() && error == error_before => "the same",
+            error => error.unwrap_or("no reason was noted"),
+        };
+        format!("    {tries} in {}, {next}: {error}", self.since(queued.since))
+    }
+
+    fn rest(&self, page: &mut Page, snapshot: &Snapshot) {
+        let totals = &snapshot.totals;
+        if totals.batches > 0 {
+            let mut text = format!(
+                "{} in {} batches, {} sent for {}",
+                paths(totals.pushed),
+                totals.batches,
+                bytes(totals.file_size),
+                bytes(totals.nar_size),
+            );
+            if totals.last_success > 0 {
+                let last = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(totals.last_success));
+                text.push_str(&format!("; last success {}", last.map_or_else(String::new, |last| self.ago(last))));
+            }
+            if totals.failed > 0 {
+                text.push_str(&format!("; {} attempts failed", totals.failed));
+            }
+            page.line("Pushed", &text);
+        }
+        let size = bytes(snapshot.bytes);
+        page.line("Ledger", &format!("{} ({size}), knows {}", snapshot.file.display(), paths(snapshot.rows)));
+    }
+
+    fn since(&self, time: SystemTime) -> String {
+        age(self.at.duration_since(time).unwrap_or_default())
+    }
+
+    fn ago(&self, time: SystemTime) -> String {
+        format!("{} ago", self.since(time))
+    }
+}

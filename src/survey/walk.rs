@@ -1,0 +1,90 @@
+//! Listings page by page, in several pieces side by side where there is much to list.
+
+use crate::bucket::{Bucket, BucketError, Cause, Key, ObjectInfo, Prefix};
+use futures_util::stream::{self, TryStreamExt as _};
+
+/// Listings at once.
+const PARALLEL: usize = 32;
+
+/// A piece of the bucket: keys that start with `prefix`, after one text and up to another.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    pub prefix: Prefix,
+    pub after: Option<String>,
+    pub to: Option<String>,
+    /// Goes past folders: narinfos stand beside them, never inside.
+    pub skips_folders: bool,
+}
+
+impl Piece {
+    pub fn of(prefix: Prefix) -> Self {
+        Self { prefix, after: None, to: None, skips_folders: false }
+    }
+}
+
+/// The pages of one piece.
+pub struct Walk<'a> {
+    bucket: &'a dyn Bucket,
+    piece: Piece,
+    reached: Option<String>,
+    is_over: bool,
+}
+
+impl<'a> Walk<'a> {
+    pub fn new(bucket: &'a dyn Bucket, piece: Piece) -> Self {
+        let reached = piece.after.clone();
+        Self { bucket, piece, reached, is_over: false }
+    }
+
+    /// The next page's objects; `None` after the last page.
+    pub async fn next(&mut self) -> Result<Option<Vec<ObjectInfo>>, BucketError> {
+        if self.is_over {
+            return Ok(None);
+        }
+        let mut page = self.bucket.list(&self.piece.prefix, self.reached.as_deref()).await?;
+        let next = page.next.map(|last| match Key::listed(last.as_str()).past_folder() {
+            Some(past) if self.piece.skips_folders => past.as_str().to_owned(),
+            _ => last,
+        });
+        if let Some(to) = &self.piece.to {
+            page.objects.retain(|object| object.key.as_str() <= to.as_str());
+        }
+        match next {
+            Some(next) if self.piece.to.as_ref().is_none_or(|to| next < *to) => {
+                // A listing that does not advance would hold us for ever.
+                if self.reached.as_ref().is_some_and(|reached| next <= *reached) {
+                    let cause = Cause::Garbled("the listing does not advance".to_owned());
+                    let prefix = format!("{:?}", self.piece.prefix.as_str());
+                    return Err(BucketError::new("list", prefix, self.bucket.describe(), cause));
+                }
+                self.reached = Some(next);
+            }
+            _ => self.is_over = true,
+        }
+        Ok(Some(page.objects))
+    }
+}
+
+/// Shows all objects of `whole`: in one request where that is enough, otherwise `pieces` side by side.
+pub async fn show_all(
+    bucket: &dyn Bucket,
+    whole: Piece,
+    pieces: Vec<Piece>,
+    show: &(dyn Fn(&[ObjectInfo]) + Sync),
+) -> Result<(), BucketError> {
+    let mut walk = Walk::new(bucket, whole);
+    let first = walk.next().await?.unwrap_or_default();
+    if walk.is_over {
+        show(&first);
+        return Ok(());
+    }
+    stream::iter(pieces.into_iter().map(Ok))
+        .try_for_each_concurrent(PARALLEL, |piece| async move {
+            let mut walk = Walk::new(bucket, piece);
+            while let Some(objects) = walk.next().await? {
+                show(&objects);
+            }
+            Ok(())
+        })
+        .await
+}
