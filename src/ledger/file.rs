@@ -286,6 +286,14 @@ fn open_in_folder_of((uid, gid): (u32, u32), file: &Path) -> io::Result<File> {
     }
 }
 
+fn without_links(file: &Path) -> io::Result<PathBuf> {
+    Ok(fs::canonicalize(folder(file))?.join(file.file_name().unwrap_or_default()))
+}
+
+fn folder(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 fn view_once(file: &Path) -> Result<Option<Found>, OpenError> {
     match fs::metadata(file) {
         Ok(metadata) if metadata.is_file() => {}
@@ -307,14 +315,6 @@ fn view_once(file: &Path) -> Result<Option<Found>, OpenError> {
     }
     let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     Ok(Some(if version < SCHEMA_VERSION { Found::Older } else { Found::Ours(connection) }))
-}
-
-fn without_links(file: &Path) -> io::Result<PathBuf> {
-    Ok(fs::canonicalize(folder(file))?.join(file.file_name().unwrap_or_default()))
-}
-
-fn folder(file: &Path) -> &Path {
-    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Looks before anything is written; `None` for an empty file or one of ours. All looks are one

@@ -492,6 +492,41 @@ fn an_older_ledger_gets_the_new_tables() {
     assert_eq!(ledger.watch().scan(&bucket("g1")).unwrap(), Scan::Due);
 }
 
+/// A service's user could otherwise have a root that runs a post-build hook make or take over any file.
+#[test]
+fn root_follows_no_link_in_the_folder_of_another_user() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("service");
+    fs::create_dir(&folder).unwrap();
+    // As systemd does for a dynamic user.
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&folder, &link).unwrap();
+    std::os::unix::fs::chown(&folder, Some(4711), Some(4712)).unwrap();
+    let (file, elsewhere) = (link.join("cache.db"), dir.path().join("elsewhere"));
+
+    std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
+    assert!(Ledger::open(&file).queue().add(&paths(0..1), at(0)).is_err());
+    assert!(!elsewhere.exists(), "nothing is made where a link leads");
+    fs::write(&elsewhere, "").unwrap();
+    assert!(Ledger::open(&file).queue().add(&paths(0..1), at(0)).is_err());
+    let found = fs::metadata(&elsewhere).unwrap();
+    assert_eq!((found.len(), found.uid()), (0, 0), "nothing is written or given away where a link leads");
+
+    fs::remove_file(&file).unwrap();
+    let ledger = Ledger::open(&file);
+    ledger.queue().add(&paths(0..1), at(0)).unwrap();
+    for entry in fs::read_dir(&folder).unwrap() {
+        let found = entry.unwrap();
+        let owner = found.metadata().unwrap();
+        assert_eq!((owner.uid(), owner.gid()), (4711, 4712), "{:?} is the service's", found.file_name());
+    }
+    drop(ledger);
+    assert_eq!(Ledger::open(&file).queue().counts().unwrap().waiting, 1);
+}
+
 fn listed(dir: &tempfile::TempDir) -> Vec<String> {
     let Ok(entries) = fs::read_dir(dir.path().join("a/b")) else { return Vec::new() };
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -584,39 +619,4 @@ fn a_view_leaves_what_is_not_a_ledger_alone() {
     // A directory in its place.
     fs::create_dir(file(&dir)).unwrap();
     assert!(Ledger::view(&file(&dir)).unwrap().trouble().unwrap().contains("not a regular file"));
-}
-
-/// A service's user could otherwise have a root that runs a post-build hook make or take over any file.
-#[test]
-fn root_follows_no_link_in_the_folder_of_another_user() {
-    if !rustix::process::geteuid().is_root() {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join("service");
-    fs::create_dir(&folder).unwrap();
-    // As systemd does for a dynamic user.
-    let link = dir.path().join("link");
-    std::os::unix::fs::symlink(&folder, &link).unwrap();
-    std::os::unix::fs::chown(&folder, Some(4711), Some(4712)).unwrap();
-    let (file, elsewhere) = (link.join("cache.db"), dir.path().join("elsewhere"));
-
-    std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
-    assert!(Ledger::open(&file).queue().add(&paths(0..1), at(0)).is_err());
-    assert!(!elsewhere.exists(), "nothing is made where a link leads");
-    fs::write(&elsewhere, "").unwrap();
-    assert!(Ledger::open(&file).queue().add(&paths(0..1), at(0)).is_err());
-    let found = fs::metadata(&elsewhere).unwrap();
-    assert_eq!((found.len(), found.uid()), (0, 0), "nothing is written or given away where a link leads");
-
-    fs::remove_file(&file).unwrap();
-    let ledger = Ledger::open(&file);
-    ledger.queue().add(&paths(0..1), at(0)).unwrap();
-    for entry in fs::read_dir(&folder).unwrap() {
-        let found = entry.unwrap();
-        let owner = found.metadata().unwrap();
-        assert_eq!((owner.uid(), owner.gid()), (4711, 4712), "{:?} is the service's", found.file_name());
-    }
-    drop(ledger);
-    assert_eq!(Ledger::open(&file).queue().counts().unwrap().waiting, 1);
 }
