@@ -80,15 +80,24 @@ impl Ledger {
         Some(Self { state: Mutex::new(State { file, connection, trouble, swept: true, is_view: true }) })
     }
 
+    /// Waits no longer than this for others who write.
+    #[must_use]
+    pub fn patient_for(self, patience: Duration) -> Self {
+        if let Some(connection) = &self.lock().connection {
+            let _ = connection.busy_timeout(patience);
+        }
+        self
+    }
+
     /// For a caller who must not wait, such as a post-build hook: whoever holds the lock for long is not
     /// waited for, and closing writes nothing back.
     #[must_use]
     pub fn brief(self) -> Self {
-        if let Some(connection) = &self.lock().connection {
-            let _ = connection.busy_timeout(Duration::from_millis(300));
+        let brief = self.patient_for(Duration::from_millis(300));
+        if let Some(connection) = &brief.lock().connection {
             let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
-        self
+        brief
     }
 
     /// A ledger that lives in memory alone.
@@ -160,6 +169,11 @@ impl Ledger {
     /// The file in use.
     pub fn file(&self) -> PathBuf {
         self.lock().file.clone()
+    }
+
+    /// Whether it was damaged while it was open: nothing can be written or read any more.
+    pub fn is_lost(&self) -> bool {
+        self.lock().connection.is_none()
     }
 
     /// Whether a damaged ledger was once put aside here: what it knew of the store is lost.

@@ -5,6 +5,7 @@
 //! store; so a crash at any moment costs at most a look at what has landed already. One push is
 //! under way at a time; what is noticed meanwhile is the next one.
 
+mod attend;
 mod doubts;
 mod event;
 mod fates;
@@ -13,9 +14,12 @@ mod looking;
 mod outage;
 mod pace;
 mod quiet;
+mod reloading;
 mod settling;
 mod socket;
+mod starting;
 mod status;
+mod stopping;
 mod work;
 
 pub use doubts::{Doubts, doubts};
@@ -30,12 +34,11 @@ use crate::push::{Ends, Interrupt, Options};
 use crate::store::{Location, Store, StoreError};
 use crate::watch::{Place, Wake};
 use async_trait::async_trait;
+use attend::{Alive, attended};
 use event::Event;
 use outage::{Need, Outages};
 use quiet::Quiet;
 use std::collections::{BTreeSet, VecDeque};
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixListener;
@@ -88,6 +91,9 @@ pub enum ServiceError {
     Store(#[from] StoreError),
     #[error("The service keeps its place and its queue in the ledger")]
     Ledger(#[from] LedgerError),
+    /// It was damaged while the service ran. The next start begins a new one and looks at the whole store.
+    #[error("{why}. Start the service again: it will look at the whole store")]
+    LostLedger { why: String },
 }
 
 /// Listens for post-build hooks beside the ledger, whose lock the caller holds.
@@ -116,53 +122,14 @@ async fn turn(setup: Setup, host: &dyn Host, inlets: Inlets, pace: Pace) -> Resu
             host.ready();
         }
         let Some(()) = attended(&mut alive, &mut sources, service.start_work()).await else { break };
+        if service.setup.ends.ledger.is_lost() {
+            return Err(ServiceError::LostLedger { why: service.setup.ends.ledger.trouble().unwrap_or_default() });
+        }
         service.tell_status();
         event = service.next(&mut sources, &mut alive).await;
     }
     service.stop(&mut sources).await;
     Ok(())
-}
-
-/// Carries a step out, with signs of life while it waits for a ledger, a store or a daemon. Nothing when the service is
-/// to stop instead: what the step was to write is then written whole or not at all, and found again by the next run.
-async fn attended<T>(alive: &mut Alive<'_>, sources: &mut Sources, step: impl Future<Output = T>) -> Option<T> {
-    let mut step = pin!(step);
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut step => return Some(done),
-            command = sources.commands.recv() => match command {
-                Some(Command::Reload) => sources.reload = true,
-                Some(Command::Stop) | None => return None,
-            },
-            () = alive.wanted() => alive.tell(),
-        }
-    }
-}
-
-/// Signs of life, where a watchdog wants them.
-struct Alive<'h> {
-    host: &'h dyn Host,
-    at: Option<Instant>,
-}
-
-impl<'h> Alive<'h> {
-    fn new(host: &'h dyn Host) -> Self {
-        Self { host, at: host.alive_every().map(|_| Instant::now()) }
-    }
-
-    /// Returns when it is time for the next one.
-    async fn wanted(&self) {
-        match self.at {
-            Some(at) => sleep_until(at).await,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn tell(&mut self) {
-        self.host.alive();
-        self.at = self.host.alive_every().map(|every| Instant::now() + every);
-    }
 }
 
 /// What the loop knows. Its parts are in the files of the events that change them.
@@ -331,66 +298,6 @@ impl<'h> Service<'h> {
         }
         let now = self.setup.ends.clock.wall();
         self.outages.doubted(Need::Bucket, error, &self.setup.ends.ledger, now);
-    }
-
-    /// Configuration and keys anew; what is under way ends with the old ones.
-    async fn reload(&mut self) {
-        self.host.reloading();
-        let ends = &self.setup.ends;
-        match self.host.reload().await {
-            Ok(setup) => {
-                let _ = ends.ledger.watch().end_outage("configuration");
-                // As after a start: it may be another bucket.
-                self.scanning = None;
-                self.first.retain(|work| *work != Work::Scan);
-                if setup.scan {
-                    self.first.push_back(Work::Scan);
-                }
-                let location = setup.ends.store.location();
-                if looking::key(location) != self.store_key {
-                    let message = "Another store needs a restart of the service; it goes on with the old one";
-                    ends.report.event(crate::report::Event::Warning { message });
-                }
-                self.setup = Setup { store: self.setup.store.clone(), ..setup };
-                // Whatever was waited for may have been mended with it.
-                self.outages.hurry();
-            }
-            Err(why) => {
-                let message = format!("The configuration was not reread, the old one stays: {why}");
-                ends.report.event(crate::report::Event::Warning { message: &message });
-                let _ = ends.ledger.watch().note_outage("configuration", &why, ends.clock.wall());
-            }
-        }
-        self.host.ready();
-    }
-
-    /// Lets what is in flight settle within bounds. What does not is still queued.
-    async fn stop(&mut self, sources: &mut Sources) {
-        self.host.stopping();
-        let Some(under_way) = &self.under_way else { return };
-        under_way.interrupt.raise();
-        let abort = under_way.abort.clone();
-        if under_way.paths == 0 {
-            // Greeting, listing and scanning have nothing in flight that could be lost.
-            return abort.abort();
-        }
-        let end = Instant::now() + self.pace.settling;
-        let Sources { commands, ended, asked, .. } = sources;
-        let settling = async {
-            loop {
-                tokio::select! {
-                    Some(ended) = ended.recv() => return self.settle(ended).await,
-                    // Hooks are served to the last: their builds must not wait.
-                    Some(asked) = asked.recv() => self.take_over(asked).await,
-                }
-            }
-        };
-        let told_again = async { while commands.recv().await == Some(Command::Reload) {} };
-        tokio::select! {
-            () = settling => {}
-            () = told_again => abort.abort(),
-            () = sleep_until(end) => abort.abort(),
-        }
     }
 }
 

@@ -1,11 +1,11 @@
-//! Starting work, and what follows from its end.
+//! What follows from the end of a piece of work.
 
 use super::outage::Need;
-use super::work::{self, Done, Ended, Failed, Work};
-use super::{Service, UnderWay, looking};
-use crate::ledger::{LedgerError, Settlement, Totals};
+use super::work::{Done, Ended, Failed, Work};
+use super::{Service, looking};
+use crate::ledger::{Settlement, Totals};
 use crate::nix::StorePath;
-use crate::push::{Interrupt, PushError};
+use crate::push::PushError;
 use crate::record::seconds;
 use crate::remedy::{Remedy, chain};
 use crate::report::{Event, Outcome, Summary};
@@ -15,90 +15,6 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 impl Service<'_> {
-    /// Starts the next piece of work, where there is one and nothing forbids it.
-    pub(super) async fn start_work(&mut self) {
-        // The ledger, too: where nothing can leave the queue, the same paths would be due again at once.
-        let needs = [Need::Bucket, Need::Store, Need::Ledger];
-        if self.under_way.is_some() || !needs.iter().all(|need| self.outages.allow(*need)) {
-            return;
-        }
-        let work = match self.first.pop_front() {
-            Some(work) => work,
-            None => match self.batch().await {
-                Some(paths) => Work::Push(paths),
-                None => return,
-            },
-        };
-        let Some(store) = self.open_store().await else {
-            self.first.push_front(work);
-            return;
-        };
-        let paths = match &work {
-            Work::Push(paths) => paths.len(),
-            Work::Greet | Work::Populate | Work::Scan => 0,
-        };
-        let interrupt = Interrupt::default();
-        let (warned, ended) = (self.warned.clone(), self.ended.clone());
-        let abort = work::start(work, &self.setup, store, interrupt.clone(), warned, ended);
-        self.meanwhile.clear();
-        self.under_way = Some(UnderWay { interrupt, abort, paths });
-    }
-
-    /// Paths that are due.
-    async fn batch(&mut self) -> Option<Vec<StorePath>> {
-        if self.unsaved.is_empty() && self.due_at.is_none_or(|at| at > Instant::now()) {
-            return None;
-        }
-        let (ledger, now, limit) = (self.setup.ends.ledger.clone(), self.setup.ends.clock.wall(), self.pace.batch);
-        let unsaved: Vec<StorePath> = self.unsaved.iter().cloned().collect();
-        let found = tokio::task::spawn_blocking(move || {
-            if !unsaved.is_empty() {
-                ledger.queue().add(&unsaved, now)?;
-            }
-            let due = ledger.queue().due(now, limit)?;
-            let next = if due.is_empty() { ledger.queue().next_due(now)? } else { None };
-            Ok::<_, LedgerError>((due, next))
-        })
-        .await;
-        let error = match found {
-            Ok(Ok((due, next))) => {
-                self.unsaved.clear();
-                self.due_at = next.map(|at| Instant::now() + at.duration_since(now).unwrap_or_default());
-                let paths: Vec<StorePath> = due.into_iter().map(|queued| queued.path).collect();
-                return (!paths.is_empty()).then_some(paths);
-            }
-            Ok(Err(error)) => chain(&error),
-            Err(error) => chain(&error),
-        };
-        self.due_at = None;
-        self.ledger_failed(&error);
-        // A ledger that takes nothing keeps nothing from the bucket.
-        let paths: Vec<StorePath> = self.unsaved.iter().take(limit).cloned().collect();
-        (!paths.is_empty()).then_some(paths)
-    }
-
-    pub(super) async fn open_store(&mut self) -> Option<Arc<dyn Store>> {
-        if let Some(store) = &self.store {
-            return Some(store.clone());
-        }
-        let settings = self.setup.store.clone();
-        match tokio::task::spawn_blocking(move || crate::store::open(&settings)).await {
-            Ok(Ok(store)) => {
-                let store: Arc<dyn Store> = Arc::from(store);
-                self.store = Some(store.clone());
-                Some(store)
-            }
-            Ok(Err(error)) => {
-                self.store_failed(&chain(&error));
-                None
-            }
-            Err(error) => {
-                self.store_failed(&chain(&error));
-                None
-            }
-        }
-    }
-
     /// What follows from the end of the work.
     pub(super) async fn settle(&mut self, ended: Ended) {
         self.under_way = None;
@@ -276,16 +192,6 @@ impl Service<'_> {
         })
         .await;
         self.store = renewed.ok().flatten();
-    }
-
-    /// When something that is put off may be tried.
-    pub(super) fn next_attempt(&self) -> Option<Instant> {
-        if self.under_way.is_some() {
-            return None;
-        }
-        let wanted = if self.first.is_empty() && self.unsaved.is_empty() { self.due_at? } else { Instant::now() };
-        let needs = [Need::Bucket, Need::Store, Need::Ledger];
-        Some(needs.iter().filter_map(|need| self.outages.until(*need)).fold(wanted, Instant::max))
     }
 }
 

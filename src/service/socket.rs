@@ -6,8 +6,9 @@
 
 use super::lock::beside;
 use crate::nix::StorePath;
+use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -37,7 +38,10 @@ pub fn listen(ledger: &Path) -> io::Result<UnixListener> {
         Ok(found) if found.file_type().is_socket() => std::fs::remove_file(&path)?,
         _ => {}
     }
-    UnixListener::bind(&path)
+    let listener = UnixListener::bind(&path)?;
+    // The service's own user and root, whatever the umask says.
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    Ok(listener)
 }
 
 /// Takes requests until nobody wants them any more.

@@ -34,7 +34,8 @@ pub fn serve(invocation: &Invocation, dry_run: bool) -> Result<Exit, Failure> {
     loaded.bucket()?;
     tell_what_has_no_effect(&loaded);
     let (report, doubts) = service::doubts(Arc::new(Log::new(invocation.voice)));
-    let ledger = Ledger::open(&loaded.settings.ledger);
+    // The loop waits for it, and a watchdog for the loop.
+    let ledger = Ledger::open(&loaded.settings.ledger).patient_for(Duration::from_secs(2));
     if let Some(trouble) = ledger.trouble() {
         tell(&format!("warning: {trouble}\n"));
     }
