@@ -135,7 +135,7 @@ impl Machine {
                  make = n: derivation {{
                    name = "{name}-${{toString n}}"; system = builtins.currentSystem; builder = "/bin/sh";
                    args = [ "-euc" ''{script}
-                     echo {name} ${{toString n}} ${{if n > {start} && n / 5 * 5 == n then make (n - 1) else ""}} >$out'' ];
+                     echo {name} ${{toString n}} ${{if n > {start} && n / 5 * 5 == n then make (n - 1) else ""}} >>$out'' ];
                  }};
                in builtins.genList (n: make (n + {start})) ({end} - {start})"#
         );
