@@ -154,6 +154,11 @@ pub fn write<T>(
     Ok(answer)
 }
 
+/// Which file is there: its device and inode.
+pub fn identity(file: &Path) -> Option<(u64, u64)> {
+    fs::metadata(file).ok().map(|found| (found.dev(), found.ino()))
+}
+
 /// Where a damaged ledger is put.
 pub fn aside(file: &Path) -> PathBuf {
     with_suffix(file, ".corrupt")

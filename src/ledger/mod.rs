@@ -49,6 +49,8 @@ struct State {
     file: PathBuf,
     /// `None` when nothing can be known.
     connection: Option<Connection>,
+    /// Of the file that is open; nothing for one in memory.
+    identity: Option<(u64, u64)>,
     trouble: Option<String>,
     /// Old rows are removed once for each time the ledger is opened: it costs a scan.
     swept: bool,
@@ -64,6 +66,7 @@ impl Ledger {
         let opened = file::open(file);
         Self {
             state: Mutex::new(State {
+                identity: file::identity(&opened.file),
                 file: opened.file,
                 connection: opened.connection,
                 trouble: opened.trouble,
@@ -77,7 +80,9 @@ impl Ledger {
     /// `None` where there is no file.
     pub fn view(file: &Path) -> Option<Self> {
         let file::Opened { file, connection, trouble } = file::view(file)?;
-        Some(Self { state: Mutex::new(State { file, connection, trouble, swept: true, is_view: true }) })
+        Some(Self {
+            state: Mutex::new(State { file, connection, identity: None, trouble, swept: true, is_view: true }),
+        })
     }
 
     /// Waits no longer than this for others who write.
@@ -110,6 +115,7 @@ impl Ledger {
             state: Mutex::new(State {
                 file: PathBuf::from(":memory:"),
                 connection,
+                identity: None,
                 trouble,
                 swept: true,
                 is_view: false,
@@ -171,9 +177,10 @@ impl Ledger {
         self.lock().file.clone()
     }
 
-    /// Whether it was damaged while it was open: nothing can be written or read any more.
+    /// Whether it was damaged, deleted or replaced while it was open: what is written now nobody will find.
     pub fn is_lost(&self) -> bool {
-        self.lock().connection.is_none()
+        let state = self.lock();
+        state.connection.is_none() || (state.identity.is_some() && file::identity(&state.file) != state.identity)
     }
 
     /// Whether a damaged ledger was once put aside here: what it knew of the store is lost.

@@ -39,6 +39,7 @@ use event::Event;
 use outage::{Need, Outages};
 use quiet::Quiet;
 use std::collections::{BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixListener;
@@ -91,9 +92,11 @@ pub enum ServiceError {
     Store(#[from] StoreError),
     #[error("The service keeps its place and its queue in the ledger")]
     Ledger(#[from] LedgerError),
-    /// It was damaged while the service ran. The next start begins a new one and looks at the whole store.
-    #[error("{why}. Start the service again: it will look at the whole store")]
-    LostLedger { why: String },
+    #[error(
+        "The ledger {} was damaged, deleted or replaced while the service ran, and with it the queue. Start the service \
+         again: after damage it looks at the whole store", file.display()
+    )]
+    LostLedger { file: PathBuf },
 }
 
 /// Listens for post-build hooks beside the ledger, whose lock the caller holds.
@@ -123,7 +126,7 @@ async fn turn(setup: Setup, host: &dyn Host, inlets: Inlets, pace: Pace) -> Resu
         }
         let Some(()) = attended(&mut alive, &mut sources, service.start_work()).await else { break };
         if service.setup.ends.ledger.is_lost() {
-            return Err(ServiceError::LostLedger { why: service.setup.ends.ledger.trouble().unwrap_or_default() });
+            return Err(ServiceError::LostLedger { file: service.setup.ends.ledger.file() });
         }
         service.tell_status();
         event = service.next(&mut sources, &mut alive).await;

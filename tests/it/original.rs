@@ -425,3 +425,32 @@ fn prometheus_is_answered_while_the_service_runs() {
     assert!(scrape().contains("\nloft_queue_paths 0\n"));
     service.stop();
 }
+
+#[test]
+fn a_ledger_that_turns_out_damaged_ends_the_service_and_the_next_one_looks_at_everything() {
+    let machine = Machine::new("");
+    let ledger = machine.dir.path().join("cache.db");
+    let mut service = machine.start(&[]);
+    let first = machine.add("first");
+    machine.lands(&first);
+    // As a failing disk leaves it, journal and all.
+    for file in ["cache.db-wal", "cache.db"] {
+        let file = machine.dir.path().join(file);
+        let length = fs::metadata(&file).map_or(0, |found| found.len() as usize);
+        let opened = fs::OpenOptions::new().write(true).open(&file).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&opened, &vec![0x55; length.max(4096)], 0).unwrap();
+    }
+    // Another run is the first to see it, and puts the file aside.
+    machine.run(0, &["--clear-cache"]);
+    let second = machine.add("second");
+    eventually("it ends", || service.child.try_wait().unwrap().is_some());
+    assert_eq!(service.child.wait().unwrap().code(), Some(1), "{}", service.log());
+    assert!(service.log().contains("Start the service again"), "{}", service.log());
+    drop(service);
+    assert!(ledger.with_extension("db.corrupt").exists());
+    machine.lose(&first);
+    let service = machine.start(&[]);
+    machine.lands(&first);
+    machine.lands(&second);
+    service.stop();
+}

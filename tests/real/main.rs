@@ -23,4 +23,5 @@ mod support;
 mod trouble;
 mod upstream;
 mod watch;
+mod watch_bursts;
 mod watch_trouble;

@@ -92,6 +92,16 @@ impl Machine {
         self.at("socket")
     }
 
+    /// How a service is told of this store where a daemon runs.
+    pub fn settings(&self) -> [(&'static str, String); 2] {
+        let (root, socket) = (self.store.root().display(), self.socket());
+        let socket = socket.display();
+        [
+            ("daemon and database", format!("unix://{socket}?root={root}")),
+            ("daemon alone", format!("unix://{socket}?real={root}/nix/store")),
+        ]
+    }
+
     /// A program of this Nix, through the daemon where one runs.
     pub fn command(&self, program: &str) -> Command {
         let mut command = self.nix.command(program);
@@ -135,7 +145,7 @@ impl Machine {
                  make = n: derivation {{
                    name = "{name}-${{toString n}}"; system = builtins.currentSystem; builder = "/bin/sh";
                    args = [ "-euc" ''{script}
-                     echo {name} ${{toString n}} ${{if n > {start} && n / 5 * 5 == n then make (n - 1) else ""}} >$out'' ];
+                     echo {name} ${{toString n}} ${{if n > {start} && n / 5 * 5 == n then make (n - 1) else ""}} >>$out'' ];
                  }};
                in builtins.genList (n: make (n + {start})) ({end} - {start})"#
         );
