@@ -41,6 +41,8 @@ pub enum Event<'a> {
     Outage { what: &'a str, error: &'a str, delay: Duration },
     /// And works again, after `lasted`.
     Recovered { what: &'a str, lasted: Duration },
+    /// A service works with configuration and keys as they are now.
+    Reread,
     /// Something the user should know, which stops nothing.
     Warning { message: &'a str },
     /// All is settled.

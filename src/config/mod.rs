@@ -83,7 +83,7 @@ impl Loaded {
             Problem::new(Origin::Default, format!("No bucket is named: {looked}"))
                 .help(
                     "name one as bucket in [s3] of loft.toml, in LOFT_CACHE='s3://BUCKET?endpoint=http://HOST:PORT&region=REGION', or with \
-                     `loft push --to URL`",
+                     `--to URL`",
                 )
                 .into()
         })

@@ -54,7 +54,8 @@ impl Kind {
         let file = file.display();
         match self {
             Self::Damaged => format!(
-                "The ledger {file} is damaged ({error}); delete it: it saves requests, and a service's queue comes back with a scan"
+                "The ledger {file} is damaged ({error}); a service puts it aside when it is started (again) and looks at \
+                 the whole store; where none works with it, delete it: that costs requests alone"
             ),
             Self::Locked => format!(
                 "The ledger {file} is locked by another process for too long, so that this run asks the bucket \

@@ -24,6 +24,7 @@ impl Service<'_> {
                     ends.report.event(Event::Warning { message });
                 }
                 self.setup = Setup { store: self.setup.store.clone(), ..setup };
+                self.setup.ends.report.event(Event::Reread);
                 // Whatever was waited for may have been mended with it.
                 self.outages.hurry();
             }

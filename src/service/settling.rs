@@ -162,7 +162,8 @@ impl Service<'_> {
                 if self.unsaved.is_empty() {
                     self.outages.works(Need::Ledger, &ends.ledger, ends.report.as_ref());
                 }
-                if scan_ended {
+                // A dry run has landed nothing.
+                if scan_ended && !self.setup.options.dry_run {
                     ends.report.event(Event::Scanned);
                 }
             }

@@ -299,6 +299,7 @@ fn hangup_rereads_configuration_and_keys() {
     eventually("the mistake is told", || service.log().contains("was not reread"));
     machine.configure("exclude = [\"secret-*\"]");
     service.send(Signal::HUP);
+    eventually("that it was reread is told", || service.log().lines().any(|line| line == "reread"));
     // Its effect shows once it was read.
     eventually("the pattern holds", || {
         let secret = machine.add("secret-thing");

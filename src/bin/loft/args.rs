@@ -106,7 +106,7 @@ Nix runs the hook after each build, as root, and waits for it. In nix.conf:
   post-build-hook = /etc/nix/loft-hook
 where that is an executable file with:
   #!/bin/sh
-  exec loft -c /etc/loft.toml hook
+  loft -c /etc/loft.toml hook || true
 The service is handed the paths at once; while it does not run they wait in its queue.")]
     Hook,
     Status(Status),

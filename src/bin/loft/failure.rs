@@ -51,6 +51,27 @@ impl Failure {
         }
         text
     }
+
+    /// The same for a log or a status, without the excerpt from the file, which needs lines of its own.
+    pub fn in_one_line(&self) -> String {
+        let mut line = String::new();
+        for part in self.render().lines() {
+            let part = part.trim_start();
+            if part.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start().starts_with('|') {
+                continue;
+            }
+            let (joint, says) = match part.split_once(": ") {
+                Some(("because", says)) => (": ", says),
+                Some(("error" | "hint", says)) => ("; ", says),
+                _ => ("; ", part),
+            };
+            if !line.is_empty() {
+                line.push_str(joint);
+            }
+            line.push_str(says);
+        }
+        line
+    }
 }
 
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
@@ -90,5 +111,13 @@ mod tests {
             failure.render(),
             "error: Could not upload a\\u{1b}[31mb\n  because: connection refused\n  hint: start Garage\n"
         );
+        assert_eq!(failure.in_one_line(), "Could not upload a\\u{1b}[31mb: connection refused; start Garage");
+    }
+
+    #[test]
+    fn one_line_leaves_the_excerpt_out() {
+        let excerpt = "loft.toml:4:15: `compression` is \"lz4\"\n  4 | compression = \"lz4\"\n    |               ^^^^^";
+        let failure = Failure::new(excerpt).hint("take zstd");
+        assert_eq!(failure.in_one_line(), "loft.toml:4:15: `compression` is \"lz4\"; take zstd");
     }
 }

@@ -9,6 +9,7 @@ use crate::config;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::tell;
+use crate::quantity::paths as count;
 use loft::clock::{Clock as _, SystemClock};
 use loft::ledger::Ledger;
 use loft::nix::StorePath;
@@ -54,16 +55,31 @@ const NOT_LOST: &str = "the build is fine; a service that reads the store's data
 fn queue(invocation: &Invocation) -> Result<(), Failure> {
     let variable = std::env::var("OUT_PATHS").map_err(|source| VariableError { source })?;
     let paths = variable.split_whitespace().map(out_path).collect::<Result<Vec<_>, _>>()?;
+    let named = paths.len();
     let paths: Vec<StorePath> = paths.into_iter().filter(is_pushed).collect();
+    let debug = |text: String| {
+        if invocation.voice.debug {
+            tell(&text);
+        }
+    };
     if paths.is_empty() {
+        debug(match named {
+            // Nix 2.8.0 names none.
+            0 => "OUT_PATHS is empty: nothing to queue\n".to_owned(),
+            named => format!("OUT_PATHS names {} of kinds that are not pushed: nothing to queue\n", count(named as u64)),
+        });
         return Ok(());
     }
     let ledger = config::read(invocation)?.settings.ledger;
-    if hand_over(&socket_path(&ledger), &paths).is_ok() {
-        return Ok(());
+    let handed = count(paths.len() as u64);
+    match hand_over(&socket_path(&ledger), &paths) {
+        Ok(()) => debug(format!("{handed} handed to the service\n")),
+        Err(error) => {
+            let opened = Ledger::open(&ledger).brief();
+            opened.queue().add(&paths, SystemClock.wall())?;
+            debug(format!("{handed} queued in {}, for no service listens: {error}\n", ledger.display()));
+        }
     }
-    let ledger = Ledger::open(&ledger).brief();
-    ledger.queue().add(&paths, SystemClock.wall())?;
     Ok(())
 }
 

@@ -57,6 +57,7 @@ fn object(event: Event<'_>) -> Option<Value> {
         Event::Recovered { what, lasted } => {
             json!({"event": "recovered", "what": what, "seconds": lasted.as_secs_f64()})
         }
+        Event::Reread => json!({"event": "reread"}),
         Event::Warning { message } => json!({"event": "warning", "message": message}),
         Event::Finished(summary) => finished(summary),
     })

@@ -174,6 +174,10 @@ impl Report for Log {
             Event::Recovered { what, lasted } => {
                 self.line(Priority::Notice, "recovered", &[("what", what), ("after", &duration(lasted))]);
             }
+            Event::Reread => {
+                let what = "configuration and keys were read again";
+                self.line(Priority::Notice, &self.either(what.to_owned(), "reread"), &[]);
+            }
             Event::Warning { message } => self.line(Priority::Warning, "warning", &[("message", message)]),
             Event::Finished(summary) => self.finished(summary),
         }

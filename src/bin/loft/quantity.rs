@@ -10,6 +10,14 @@ pub fn paths(count: u64) -> String {
     }
 }
 
+/// `1 batch`, `3 batches`.
+pub fn batches(count: u64) -> String {
+    match count {
+        1 => "1 batch".to_owned(),
+        _ => format!("{count} batches"),
+    }
+}
+
 /// Bytes with three digits and a binary unit: `512 B`, `1.50 MiB`, `23.4 GiB`.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];

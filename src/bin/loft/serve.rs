@@ -109,7 +109,7 @@ impl Program<'_> {
 #[async_trait]
 impl Host for Program<'_> {
     async fn reload(&self) -> Result<Setup, String> {
-        let told = |failure: Failure| failure.render().trim_end().replace('\n', "; ");
+        let told = |failure: Failure| failure.in_one_line();
         let loaded = config::read(self.invocation).map_err(told)?;
         if loaded.settings.ledger != self.file {
             let message = "Another local_cache_path needs a restart of the service; it goes on with the old one";

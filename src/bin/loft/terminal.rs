@@ -201,6 +201,7 @@ impl Report for Terminal {
             Event::Recovered { what, lasted } => {
                 self.line(&format!("{what}: works again after {}", duration(lasted)));
             }
+            Event::Reread => self.line("configuration and keys were read again"),
             Event::Warning { message } => self.line(&format!("warning: {message}")),
             Event::Finished(summary) => self.finished(&mut state, summary),
         }

@@ -2,9 +2,10 @@
 
 use super::layout::Page;
 use crate::failure::Failure;
-use crate::quantity::{age, bytes, paths};
+use crate::quantity::{age, batches, bytes, paths};
 use loft::ledger::{Ledger, Queued, Scan, Snapshot};
 use loft::service::Lock;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +17,8 @@ const TOLD: usize = 8;
 pub struct Local {
     pub at: SystemTime,
     pub file: PathBuf,
+    /// Whether `scan_on_startup` is set.
+    pub scans: bool,
     /// Whether a service works with this ledger now.
     pub is_running: bool,
     /// Nothing where there is no ledger; an error where it could not be read.
@@ -23,7 +26,7 @@ pub struct Local {
 }
 
 impl Local {
-    pub fn read(file: &Path, at: SystemTime) -> Self {
+    pub fn read(file: &Path, scans: bool, at: SystemTime) -> Self {
         let snapshot = match Ledger::view(file) {
             None => Ok(None),
             Some(ledger) => ledger.snapshot(LISTED).map(Some).map_err(|error| {
@@ -31,13 +34,17 @@ impl Local {
                 ledger.trouble().unwrap_or_else(|| loft::remedy::chain(&error))
             }),
         };
-        Self { at, file: file.to_owned(), is_running: Lock::is_held(file), snapshot }
+        Self { at, file: file.to_owned(), scans, is_running: Lock::is_held(file), snapshot }
     }
 
     /// Why this half could not be told.
     pub fn failure(&self) -> Option<Failure> {
         let failure = Failure::new(self.snapshot.as_ref().err()?.clone());
-        Some(failure.hint("run it as the user whose ledger that is, or name another one in local_cache_path"))
+        // Of a file that can be read, the error says what to do.
+        Some(match File::open(&self.file) {
+            Ok(_) => failure,
+            Err(_) => failure.hint("run it as the user whose ledger that is, or name another one in local_cache_path"),
+        })
     }
 
     pub fn page(&self) -> String {
@@ -74,7 +81,8 @@ impl Local {
         }
         for bucket in snapshot.buckets.iter().filter(|bucket| bucket.scan != Scan::Due || !snapshot.places.is_empty()) {
             let scan = match bucket.scan {
-                Scan::Due => "not begun".to_owned(),
+                Scan::Due if self.scans => "not begun".to_owned(),
+                Scan::Due => "not asked for, scan_on_startup is off".to_owned(),
                 Scan::Begun(at) => format!("begun {}, {} of it queued", self.ago(at), paths(snapshot.queue.scan)),
                 Scan::Done(at) => format!("done {}", self.ago(at)),
             };
@@ -130,9 +138,9 @@ impl Local {
         let totals = &snapshot.totals;
         if totals.batches > 0 {
             let mut text = format!(
-                "{} in {} batches, {} sent for {}",
+                "{} in {}, {} sent for {}",
                 paths(totals.pushed),
-                totals.batches,
+                batches(totals.batches),
                 bytes(totals.file_size),
                 bytes(totals.nar_size),
             );
@@ -140,8 +148,10 @@ impl Local {
                 let last = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(totals.last_success));
                 text.push_str(&format!("; last success {}", last.map_or_else(String::new, |last| self.ago(last))));
             }
-            if totals.failed > 0 {
-                text.push_str(&format!("; {} attempts failed", totals.failed));
+            match totals.failed {
+                0 => {}
+                1 => text.push_str("; 1 attempt failed"),
+                failed => text.push_str(&format!("; {failed} attempts failed")),
             }
             page.line("Pushed", &text);
         }
