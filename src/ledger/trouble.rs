@@ -54,7 +54,7 @@ impl Kind {
         let file = file.display();
         match self {
             Self::Damaged => format!(
-                "The ledger {file} is damaged ({error}); a service puts it aside when it is started (again) and looks at \
+                "The ledger {file} is damaged ({error}); a service puts it aside when it is started again and looks at \
                  the whole store; where none works with it, delete it: that costs requests alone"
             ),
             Self::Locked => format!(

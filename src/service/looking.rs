@@ -155,7 +155,12 @@ impl Service<'_> {
             return Noticed { paths: Vec::new(), scan: false };
         }
         if news.from_start {
-            let message = "The store's database is not the one of the last look: everything in it is looked at";
+            let message = match self.place {
+                Place::Nowhere => {
+                    "The place up to which the store was looked at is lost: everything in it is looked at"
+                }
+                _ => "The store's database is not the one of the last look: everything in it is looked at",
+            };
             self.setup.ends.report.event(Event::Warning { message });
         }
         Noticed { paths: news.appeared.iter().filter(|path| is_pushed(path)).cloned().collect(), scan: news.from_start }

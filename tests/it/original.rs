@@ -201,6 +201,8 @@ fn without_scan_on_startup_only_what_is_new_is_pushed() {
     machine.lands(&new);
     let log = service.stop();
     assert!(!machine.has(&old));
+    let told = String::from_utf8(machine.command(&["status", "--local"]).output().unwrap().stdout).unwrap();
+    assert!(told.contains("First scan not asked for"), "{told}");
     assert!(log.contains("noticed paths=1") && log.contains(&format!("pushed path={new}")), "{log}");
     // The name under which the original signed, since clients trust that one.
     let nar_info = machine.server.memory.contents()[&Key::nar_info(&new.hash_part())].clone();
@@ -261,6 +263,7 @@ fn a_dry_run_of_the_service_sends_nothing_and_moves_nothing() {
     eventually("the new one is told", || told(&new));
     let service = service.stop();
     assert!(!service.contains("pushed path"));
+    assert!(!service.contains("scanned"), "nothing has landed: {service}");
     assert_eq!(machine.server.memory.count(RequestKind::Put), 0);
     let service = machine.start(&[]);
     machine.lands(&old);
@@ -369,6 +372,7 @@ fn a_hook_queues_whether_the_service_runs_or_not_and_never_fails() {
 
     assert!(hook("nonsense", &["hook"]).contains("no store path"));
     assert!(hook("", &["hook"]).is_empty());
+    assert!(hook("", &["--debug", "hook"]).contains("OUT_PATHS is empty"));
     assert!(hook(&machine.store.logical(&up), &["-c", "missing.toml", "hook"]).contains("missing.toml"));
     assert!(!hook(&machine.store.logical(&up), &["hook", "--nonsense"]).is_empty());
     // Its socket is there, and nobody answers.
@@ -453,5 +457,6 @@ fn a_ledger_that_turns_out_damaged_ends_the_service_and_the_next_one_looks_at_ev
     let service = machine.start(&[]);
     machine.lands(&first);
     machine.lands(&second);
-    service.stop();
+    let told = service.stop();
+    assert!(told.contains("is lost: everything in it is looked at"), "{told}");
 }

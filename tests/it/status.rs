@@ -254,6 +254,7 @@ fn a_ledger_that_cannot_be_read_is_left_alone_and_the_cache_is_told() {
         assert_eq!(ran.code, Some(1));
         assert!(ran.stdout.contains("Queue      unknown") && ran.stdout.contains("Cache  "), "{}", ran.stdout);
         assert!(ran.stderr.starts_with("error: The ledger "), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("run it as the user"), "this one may read it: {}", ran.stderr);
         let ran = here.look(&["status", "--to", &here.cache(), "--json"]);
         assert_eq!((ran.code, &json(&ran)["cache"]["paths"]), (Some(1), &0.into()));
         let ran = here.look(&["status", "--prometheus"]);

@@ -116,7 +116,8 @@ mod tests {
 
     #[test]
     fn one_line_leaves_the_excerpt_out() {
-        let excerpt = "loft.toml:4:15: `compression` is \"lz4\"\n  4 | compression = \"lz4\"\n    |               ^^^^^";
+        let excerpt =
+            "loft.toml:4:15: `compression` is \"lz4\"\n  4 | compression = \"lz4\"\n    |               ^^^^^";
         let failure = Failure::new(excerpt).hint("take zstd");
         assert_eq!(failure.in_one_line(), "loft.toml:4:15: `compression` is \"lz4\"; take zstd");
     }

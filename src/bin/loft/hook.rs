@@ -66,7 +66,9 @@ fn queue(invocation: &Invocation) -> Result<(), Failure> {
         debug(match named {
             // Nix 2.8.0 names none.
             0 => "OUT_PATHS is empty: nothing to queue\n".to_owned(),
-            named => format!("OUT_PATHS names {} of kinds that are not pushed: nothing to queue\n", count(named as u64)),
+            named => {
+                format!("OUT_PATHS names {} of kinds that are not pushed: nothing to queue\n", count(named as u64))
+            }
         });
         return Ok(());
     }
