@@ -586,6 +586,30 @@ fn with_secrets() -> String {
     )
 }
 
+/// A line of a value that was torn off its key may look like a table's header.
+#[test]
+fn what_looks_like_a_header_shows_no_secret() {
+    for torn in [
+        "upstreams =\n[\"https://u:pa55word-in-url@h/\"]",
+        "upstreams \n[\"https://u:pa55word-in-url@h/\"]",
+        "upstreams \n= [\"https://u:pa55word-in-url@h/\"]",
+        "upstreams \n= [\"https://u:pa55word-in-url h/\"]",
+        "\n= [\"https://u:pa55word-in-url h/\"]",
+        "x\n[\"https://u:pa55word-in-url h/\"]",
+        "x = {\n[\"https://u:pa55word-in-url h/\"]",
+        "x = 1\n[\"https://u:pa55word-in-url h/\"] ]",
+        "x = 1\n[\"https://u:pa55word-in-url h/\"",
+    ] {
+        let error = Setup::new(&format!("[loft]\n{torn}\n")).load();
+        assert!(!format!("{error:?}").contains("pa55word"), "{torn}: {error:?}");
+        if let Err(error) = error {
+            assert!(!error.to_string().contains("pa55word"), "{torn}: {error}");
+        }
+    }
+    let error = Setup::new("[loft\n").load().unwrap_err();
+    assert!(error.to_string().contains("loft.toml:1"), "{error}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
