@@ -155,7 +155,12 @@ impl Service<'_> {
             return Noticed { paths: Vec::new(), scan: false };
         }
         if news.from_start {
-            let message = "The store's database is not the one of the last look: everything in it is looked at";
+            let message = match news.place {
+                Place::Inventory(_) => {
+                    "The store's database cannot be read any more: everything that the daemon lists is looked at"
+                }
+                _ => "The store's database is not the one of the last look: everything in it is looked at",
+            };
             self.setup.ends.report.event(Event::Warning { message });
         }
         Noticed { paths: news.appeared.iter().filter(|path| is_pushed(path)).cloned().collect(), scan: news.from_start }
