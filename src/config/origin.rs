@@ -85,7 +85,9 @@ impl Source {
         let place = self.place(span.start);
         let text = self.text.lines().nth(place.line - 1)?;
         let key = leading_key(text.trim_start());
-        let is_header = text.trim_start().starts_with('[') && text.trim_end().ends_with(']') && !text.contains('=');
+        // A line that was torn off an array starts and ends like a header.
+        let bare = |c| is_key_character(c) || "[]. ".contains(c);
+        let is_header = text.trim_start().starts_with('[') && text.trim_end().chars().all(bare);
         // Of an address with a password only the `@` tells.
         let one_setting = text.matches('=').count() == 1 && !text.contains('@') && !schema::names_a_secret(text);
         if is_header || (schema::is_public(key) && one_setting) {

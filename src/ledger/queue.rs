@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A due time further ahead than this was written before the clock was set back.
-pub const MAX_DELAY: Duration = Duration::from_secs(6 * 60 * 60);
+pub const MAX_DELAY: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// A path that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]

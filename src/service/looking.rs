@@ -44,7 +44,7 @@ struct Noticed {
 impl Service<'_> {
     /// Looks what became valid, and queues it.
     pub(super) async fn look(&mut self) {
-        if !self.outages.allow(Need::Store) || !self.outages.allow(Need::Ledger) {
+        if !self.outages.allow(Need::Store) {
             return;
         }
         // A hook that found no socket has queued without a word, and the wall clock jumps.
@@ -91,8 +91,20 @@ impl Service<'_> {
             ends.report.event(Event::Noticed { paths: new as u64 });
         }
         self.asked_for(&paths);
+        if self.place == Place::Nowhere && paths.is_empty() {
+            // What comes after this look is new, even if the ledger cannot be told so now.
+            self.place = news.place.clone();
+        }
         // The place moves on together with all that lies behind it, or not at all.
         self.unsaved.extend(paths.iter().cloned());
+        if self.outages.allow(Need::Ledger) {
+            self.save(news, scan).await;
+        }
+        self.protect(paths).await;
+    }
+
+    async fn save(&mut self, news: News, scan: bool) {
+        let ends = self.setup.ends.clone();
         let queued = self.unsaved.iter().cloned().collect();
         let (place, store_key, ledger, now) =
             (news.place.clone(), self.store_key.clone(), ends.ledger.clone(), ends.clock.wall());
@@ -110,7 +122,6 @@ impl Service<'_> {
             Ok(Err(error)) => self.ledger_failed(&chain(&error)),
             Err(error) => self.ledger_failed(&chain(&error)),
         }
-        self.protect(paths).await;
     }
 
     /// A post-build hook hands over what was built; the answer is whether that is safe now.
@@ -155,9 +166,12 @@ impl Service<'_> {
             return Noticed { paths: Vec::new(), scan: false };
         }
         if news.from_start {
-            let message = match self.place {
-                Place::Nowhere => {
+            let message = match (&self.place, &news.place) {
+                (Place::Nowhere, _) => {
                     "The place up to which the store was looked at is lost: everything in it is looked at"
+                }
+                (_, Place::Inventory(_)) => {
+                    "The store's database cannot be read any more: everything that the daemon lists is looked at"
                 }
                 _ => "The store's database is not the one of the last look: everything in it is looked at",
             };

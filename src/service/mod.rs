@@ -121,7 +121,9 @@ async fn turn(setup: Setup, host: &dyn Host, inlets: Inlets, pace: Pace) -> Resu
             break;
         }
         let Some(()) = attended(&mut alive, &mut sources, service.handle(event)).await else { break };
-        if !std::mem::replace(&mut is_ready, true) {
+        // From a place on nothing is missed.
+        if !is_ready && service.place != Place::Nowhere {
+            is_ready = true;
             host.ready();
         }
         let Some(()) = attended(&mut alive, &mut sources, service.start_work()).await else { break };

@@ -1,5 +1,6 @@
 //! `loft.toml`: what is accepted, what is refused and how it is told, and that no secret gets out.
 
+use crate::original_toml::EXAMPLE;
 use loft::bucket::Target;
 use loft::config::{ConfigError, Flags, Loaded, Origin, Schedule, Sources, load, show};
 use loft::nix::{Compression, KeyName, SecretKey};
@@ -9,32 +10,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// The example of the documentation, word for word.
-const EXAMPLE: &str = r#"[s3]
-bucket = "nix-cache"
-region = "us-east-1"
-endpoint = "http://172.16.1.50:31292"
-# access_key / secret_key may stand here; AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY (and the session token) otherwise
-
-[s3.extra_headers]                       # sent with every S3 request, see below
-"CF-Access-Client-Id" = "xxx"
-
-[loft]
-upload_threads = 12
-scan_on_startup = true
-populate_cache_on_startup = false
-local_cache_path = ".direnv/cache.db"    # default /var/lib/loft/cache.db
-compression = "zstd"                     # or "xz"
-signing_key_path = "/run/secrets/nix-signing-key"
-signing_key_name = "nix-cache"
-skip_signed_by_keys = ["cache.nixos.org-1", "nix-community.cachix.org-1"]
-prune_enabled = false
-prune_retention_days = 30
-prune_max_size_gb = 1000
-prune_target_percentage = 80
-prune_schedule = "24h"                   # an interval ("90m", "24h", "7d") or a time of day ("00:00")
-"#;
 
 struct Setup {
     dir: tempfile::TempDir,
@@ -584,6 +559,30 @@ fn with_secrets() -> String {
          exclude = [\"a\", 3]\nupstreams = [\"https://u:{3}@h/\"]\ncompression = \"zst\"\n",
         SECRETS[0], SECRETS[1], SECRETS[2], SECRETS[3],
     )
+}
+
+/// A line of a value that was torn off its key may look like a table's header.
+#[test]
+fn what_looks_like_a_header_shows_no_secret() {
+    for torn in [
+        "upstreams =\n[\"https://u:pa55word-in-url@h/\"]",
+        "upstreams \n[\"https://u:pa55word-in-url@h/\"]",
+        "upstreams \n= [\"https://u:pa55word-in-url@h/\"]",
+        "upstreams \n= [\"https://u:pa55word-in-url h/\"]",
+        "\n= [\"https://u:pa55word-in-url h/\"]",
+        "x\n[\"https://u:pa55word-in-url h/\"]",
+        "x = {\n[\"https://u:pa55word-in-url h/\"]",
+        "x = 1\n[\"https://u:pa55word-in-url h/\"] ]",
+        "x = 1\n[\"https://u:pa55word-in-url h/\"",
+    ] {
+        let error = Setup::new(&format!("[loft]\n{torn}\n")).load();
+        assert!(!format!("{error:?}").contains("pa55word"), "{torn}: {error:?}");
+        if let Err(error) = error {
+            assert!(!error.to_string().contains("pa55word"), "{torn}: {error}");
+        }
+    }
+    let error = Setup::new("[loft\n").load().unwrap_err();
+    assert!(error.to_string().contains("loft.toml:1"), "{error}");
 }
 
 proptest! {

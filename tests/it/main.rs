@@ -3,6 +3,9 @@
 mod layers;
 mod support;
 
+#[path = "../original/toml.rs"]
+mod original_toml;
+
 mod bucket_contract;
 mod bucket_contract_runs;
 mod bucket_directory;

@@ -1,5 +1,6 @@
 //! The flags of the original loft with its `loft.toml`, and the manners of its service, by the program itself.
 
+use crate::original_toml::example_with;
 use crate::support::fixture_store::FixtureStore;
 use crate::support::memory::Memory;
 use crate::support::s3_server::{ACCESS_KEY, BUCKET, REGION, S3Server, SECRET_KEY};
@@ -33,7 +34,7 @@ struct Service {
 }
 
 impl Machine {
-    /// `more` stands in `[loft]`.
+    /// `more` are lines of `[loft]`.
     fn new(more: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let server = runtime.block_on(S3Server::start(Memory::garage()));
@@ -47,30 +48,15 @@ impl Machine {
     }
 
     fn configure(&self, more: &str) {
-        let text = format!(
-            r#"[s3]
-bucket = "{}"
-region = "{}"
-endpoint = "{}"
-access_key = "{}"
-secret_key = "{}"
-
-[loft]
-upload_threads = 12
-local_cache_path = "cache.db"
-compression = "zstd"
-signing_key_path = "signing-key"
-signing_key_name = "nix-cache"
-skip_signed_by_keys = ["cache.nixos.org-1", "nix-community.cachix.org-1"]
-prune_enabled = false
-prune_retention_days = 30
-prune_max_size_gb = 1000
-prune_target_percentage = 80
-prune_schedule = "24h"
-{more}
-"#,
-            BUCKET, REGION, self.server.endpoint, ACCESS_KEY, SECRET_KEY,
-        );
+        let s3 = [
+            format!("bucket = {BUCKET:?}"),
+            format!("region = {REGION:?}"),
+            format!("endpoint = {:?}", self.server.endpoint),
+            format!("access_key = {ACCESS_KEY:?}"),
+            format!("secret_key = {SECRET_KEY:?}"),
+        ];
+        let own = ["scan_on_startup = false", "local_cache_path = \"cache.db\"", "signing_key_path = \"signing-key\""];
+        let text = example_with(s3.iter().map(String::as_str), own.into_iter().chain(more.lines()));
         fs::write(self.dir.path().join("loft.toml"), text).unwrap();
     }
 

@@ -200,3 +200,29 @@ fn a_listing_that_is_refused_keeps_nothing_from_the_bucket() {
     assert!(bench.told.has("not filled from a listing"));
     running.stop();
 }
+
+/// A ledger that takes nothing from the very first look on.
+#[test]
+fn what_becomes_valid_after_the_first_look_is_new_even_if_that_look_could_not_be_written() {
+    let bench = Bench::new();
+    let old = bench.world.store.add("old").contents("old").finish();
+    drop(bench.ledger());
+    let holder = rusqlite::Connection::open(bench.ledger_file()).unwrap();
+    holder
+        .execute_batch(
+            "CREATE TRIGGER no_place BEFORE INSERT ON place BEGIN SELECT RAISE(FAIL, 'disk full'); END;
+             CREATE TRIGGER no_queue BEFORE INSERT ON queue BEGIN SELECT RAISE(FAIL, 'disk full'); END;",
+        )
+        .unwrap();
+    let running = bench.start();
+    let new: Vec<_> = (0..3).map(|n| bench.world.store.add(&format!("new{n}")).contents("x").finish()).collect();
+    bench.lands(&new);
+    holder.execute_batch("DROP TRIGGER no_place; DROP TRIGGER no_queue;").unwrap();
+    eventually("the place is written", || {
+        bench.ledger().queue().counts().is_ok() && bench.told.has("recovered: ledger")
+    });
+    let newer = bench.world.store.add("newer").contents("y").finish();
+    bench.lands(&[newer]);
+    running.stop();
+    assert!(!bench.world.visible().contains(&old));
+}

@@ -5,6 +5,9 @@
 //! need Nix alone: all whose names have none of `garage`, `seaweedfs`, `corpus`, `recent_nix` and `long_`.
 //! Once asked for, a test never skips: what is missing fails it, with the way to get it.
 
+#[path = "../original/toml.rs"]
+mod original_toml;
+
 mod bucket;
 mod crash;
 mod harness;

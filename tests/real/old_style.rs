@@ -1,5 +1,6 @@
 //! Who runs the original loft changes nothing: its `loft.toml`, its flags, its extra headers.
 
+use crate::original_toml::example_with;
 use crate::support::corpus::Corpus;
 use crate::support::loft::Loft;
 use crate::support::nix::Nix;
@@ -20,34 +21,17 @@ fn write_configuration(
     headers: &str,
     key: &str,
 ) -> PathBuf {
-    let text = format!(
-        r#"[s3]
-bucket = "{bucket}"
-region = "{region}"
-endpoint = "{endpoint}"
-access_key = "{access_key}"
-secret_key = "{secret_key}"
-{headers}
-[loft]
-upload_threads = 12
-scan_on_startup = true
-populate_cache_on_startup = false
-local_cache_path = ".direnv/cache.db"    # default /var/lib/loft/cache.db
-compression = "zstd"                     # or "xz"
-signing_key_path = "{key}"
-signing_key_name = "nix-cache"
-skip_signed_by_keys = ["cache.nixos.org-1", "nix-community.cachix.org-1"]
-prune_enabled = false
-prune_retention_days = 30
-prune_max_size_gb = 1000
-prune_target_percentage = 80
-prune_schedule = "24h"                   # an interval ("90m", "24h", "7d") or a time of day ("00:00")
-"#,
-        bucket = s3.name,
-        region = s3.region,
-        access_key = s3.access_key,
-        secret_key = s3.secret_key,
-    );
+    let access = [
+        format!("bucket = {:?}", s3.name),
+        format!("region = {:?}", s3.region),
+        format!("endpoint = {endpoint:?}"),
+        format!("access_key = {:?}", s3.access_key),
+        format!("secret_key = {:?}", s3.secret_key),
+    ];
+    let own = [format!("signing_key_path = {key:?}"), "scan_on_startup = true".to_owned()];
+    let text = example_with(access.iter().map(String::as_str), own.iter().map(String::as_str));
+    // The example's own header, or those that the test is about.
+    let text = text.replacen("\"CF-Access-Client-Id\" = \"xxx\"\n", headers, 1);
     let path = loft.home().join("old.toml");
     std::fs::write(&path, text).unwrap();
     path
@@ -137,8 +121,8 @@ fn extra_headers_pass_a_demanding_proxy_before_garage() {
     assert!(refused.stderr.contains("403"), "{}", refused.stderr);
     assert!(proxy.seen().iter().all(|request| !request.passed));
 
-    let in_file = format!("[s3.extra_headers]\n\"{name}\" = \"{value}\"\n");
-    let wrong = format!("[s3.extra_headers]\n\"{name}\" = \"wrong\"\n");
+    let in_file = format!("\"{name}\" = \"{value}\"\n");
+    let wrong = format!("\"{name}\" = \"wrong\"\n");
     let variable = "LOFT_EXTRA_HEADER_CF_ACCESS_CLIENT_ID";
     // In the file; in the environment; and the environment over a wrong one in the file.
     for (headers, in_environment) in [(in_file.as_str(), false), ("", true), (&wrong, true)] {

@@ -127,11 +127,15 @@ fn odd_paths_through_the_daemon_as_an_ordinary_user() {
     // A mount namespace of its own: /nix is the test's store there, the machine's is untouched.
     let script = r#"
         set -eu
+        # Debian's package makes no /nix; without one there is nothing to mount on.
+        made=
+        [ -d /nix ] || { mkdir /nix; made=yes; }
+        daemon=
+        trap '[ -z "$daemon" ] || { kill $daemon; wait $daemon || :; }; umount -l /nix; [ -z "$made" ] || rmdir /nix' EXIT
         mount --bind "$MACHINE/nix" /nix
         mkdir -p /nix/var/nix/daemon-socket
         nix-daemon --daemon >"$MACHINE/daemon.log" 2>&1 &
         daemon=$!
-        trap 'kill $daemon' EXIT
         for attempt in $(seq 100); do [ -S /nix/var/nix/daemon-socket/socket ] && break; sleep 0.05; done
         chmod 755 /nix/var/nix/daemon-socket
         chmod 666 /nix/var/nix/daemon-socket/socket

@@ -333,7 +333,8 @@ fn damaged_path_and_full_disk_are_no_busy_loop() {
     std::fs::remove_file(&file).and_then(|()| std::fs::write(&file, "otherwise\n")).expect("damage");
     service.signal("CONT");
     let others = machine.build("others", 0..3);
-    site.await_all(&others, &mut service, SOON);
+    // While the ledger takes nothing, a look and a push are as far apart as attempts at the ledger.
+    site.await_all(&others, &mut service, AFTER_AN_OUTAGE);
     let (tries, usage) = (service.log().matches("damaged").count(), service.usage());
     std::thread::sleep(Duration::from_secs(5));
     let (tries, cpu) = (service.log().matches("damaged").count() - tries, service.usage().cpu - usage.cpu);
