@@ -1,8 +1,13 @@
 //! The end that was asked for.
 
 use super::event::Command;
+use super::outage::Need;
 use super::{Service, Sources};
+use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
+
+/// For work in flight while the bucket does not answer.
+const HOPELESS: Duration = Duration::from_secs(2);
 
 impl Service<'_> {
     /// Lets what is in flight settle within bounds. What does not is still queued.
@@ -15,7 +20,9 @@ impl Service<'_> {
             // Greeting, listing and scanning have nothing in flight that could be lost.
             return abort.abort();
         }
-        let end = Instant::now() + self.pace.settling;
+        // A bucket that does not answer settles nothing, however long one waits.
+        let answers = self.outages.until(Need::Bucket).is_none();
+        let end = Instant::now() + if answers { self.pace.settling } else { self.pace.settling.min(HOPELESS) };
         let Sources { commands, ended, asked, .. } = sources;
         let settling = async {
             loop {

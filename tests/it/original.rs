@@ -2,7 +2,7 @@
 
 use crate::original_toml::example_with;
 use crate::support::fixture_store::FixtureStore;
-use crate::support::memory::Memory;
+use crate::support::memory::{Fault, Memory, Moment};
 use crate::support::s3_server::{ACCESS_KEY, BUCKET, REGION, S3Server, SECRET_KEY};
 use crate::support::service::eventually;
 use loft::bucket::{Key, Kind, RequestKind};
@@ -16,7 +16,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 /// A machine that ran the original: its configuration, a store, and an S3 server.
@@ -445,4 +445,22 @@ fn a_ledger_that_turns_out_damaged_ends_the_service_and_the_next_one_looks_at_ev
     machine.lands(&second);
     let told = service.stop();
     assert!(told.contains("is lost: everything in it is looked at"), "{told}");
+}
+
+#[test]
+fn stopping_does_not_wait_for_a_bucket_that_does_not_answer() {
+    let machine = Machine::new("");
+    let service = machine.start(&[]);
+    let first = machine.add("first");
+    machine.lands(&first);
+    machine.server.memory.set_faults(|moment, _| {
+        (moment == Moment::Before).then_some(Fault::Unavailable(Some(Duration::from_secs(20))))
+    });
+    machine.add("second");
+    let outages = || machine.ledger().watch().outages().unwrap();
+    eventually("a request has failed", || outages().iter().any(|outage| outage.what == "bucket"));
+    let began = Instant::now();
+    service.stop();
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert_eq!(machine.ledger().queue().counts().unwrap().waiting, 1);
 }
