@@ -49,7 +49,7 @@ impl Service<'_> {
         }
         // A hook that found no socket has queued without a word, and the wall clock jumps.
         self.due_at = Some(Instant::now());
-        if self.quiet.is_unchanged(self.watched.as_deref(), self.lists_all) && self.unsaved.is_empty() {
+        if self.quiet.is_unchanged(self.watched.as_deref(), self.lists_all) && self.all_is_saved() {
             return;
         }
         let ends = self.setup.ends.clone();
@@ -80,7 +80,7 @@ impl Service<'_> {
         if lists_all != self.lists_all {
             self.watch(lists_all);
         }
-        if noticed.paths.is_empty() && news.place == self.place && self.unsaved.is_empty() {
+        if noticed.paths.is_empty() && news.place == self.place && self.all_is_saved() {
             // Nothing is written while nothing happens.
             return;
         }
@@ -103,6 +103,10 @@ impl Service<'_> {
         self.protect(paths).await;
     }
 
+    fn all_is_saved(&self) -> bool {
+        self.place_is_saved && self.unsaved.is_empty()
+    }
+
     async fn save(&mut self, news: News, scan: bool) {
         let ends = self.setup.ends.clone();
         let queued = self.unsaved.iter().cloned().collect();
@@ -114,7 +118,7 @@ impl Service<'_> {
         .await;
         match saved {
             Ok(Ok(())) => {
-                self.place = place;
+                (self.place, self.place_is_saved) = (place, true);
                 self.unsaved.clear();
                 self.landed.clear();
                 self.outages.works(Need::Ledger, &ends.ledger, ends.report.as_ref());

@@ -151,6 +151,8 @@ struct Service<'h> {
     /// Open while something is queued or under way: its connection holds the temporary roots.
     store: Option<Arc<dyn Store>>,
     place: Place,
+    /// The ledger knows a place; not so while the first one could not be written.
+    place_is_saved: bool,
     outages: Outages,
     /// Work that goes before the queue.
     first: VecDeque<Work>,
@@ -225,6 +227,7 @@ impl<'h> Service<'h> {
             quiet: Quiet::default(),
             store: None,
             store_key,
+            place_is_saved: place != Place::Nowhere,
             place,
             outages: Outages::default(),
             first,

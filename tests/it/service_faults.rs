@@ -226,3 +226,24 @@ fn what_becomes_valid_after_the_first_look_is_new_even_if_that_look_could_not_be
     running.stop();
     assert!(!bench.world.visible().contains(&old));
 }
+
+/// The same, and nothing at all is registered until the service has ended.
+#[test]
+fn the_place_of_a_first_look_is_written_as_soon_as_that_works() {
+    let bench = Bench::new();
+    bench.world.store.add("old").contents("old").finish();
+    drop(bench.ledger());
+    let holder = rusqlite::Connection::open(bench.ledger_file()).unwrap();
+    let full = "CREATE TRIGGER no_place BEFORE INSERT ON place BEGIN SELECT RAISE(FAIL, 'disk full'); END";
+    holder.execute_batch(full).unwrap();
+    let running = bench.start();
+    eventually("it is told", || bench.told.has("outage: ledger"));
+    holder.execute_batch("DROP TRIGGER no_place").unwrap();
+    let place = || holder.query_row("SELECT count(*) FROM place", [], |row| row.get::<_, i64>(0)).unwrap();
+    eventually("the place is written", || place() == 1);
+    running.stop();
+    let away = bench.world.store.add("away").contents("away").finish();
+    let running = bench.start();
+    bench.lands(&[away]);
+    running.stop();
+}
