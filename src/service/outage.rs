@@ -46,7 +46,7 @@ pub struct Outages {
 }
 
 impl Outages {
-    /// Takes up those that an earlier run has left in the ledger: they are over until they show again.
+    /// Ends those that an earlier run has left in the ledger: they are over until they show again.
     pub fn forget_old(ledger: &Ledger) {
         for outage in ledger.watch().outages().unwrap_or_default() {
             let _ = ledger.watch().end_outage(&outage.what);

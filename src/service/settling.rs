@@ -179,7 +179,8 @@ impl Service<'_> {
         let (settings, ledger) = (self.setup.store.clone(), self.setup.ends.ledger.clone());
         let unsaved: Vec<StorePath> = self.unsaved.iter().cloned().collect();
         let renewed = tokio::task::spawn_blocking(move || {
-            let queued = ledger.queue().list(looking::MOST_PROTECTED).unwrap_or_default();
+            // What cannot be looked up may still need the old roots.
+            let Ok(queued) = ledger.queue().list(looking::MOST_PROTECTED) else { return Some(old) };
             let waiting: Vec<StorePath> = queued.into_iter().map(|queued| queued.path).chain(unsaved).collect();
             if waiting.is_empty() {
                 return None;
