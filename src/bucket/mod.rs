@@ -13,6 +13,7 @@ mod retry;
 mod s3;
 mod settings;
 mod url;
+mod walk;
 
 pub use cache_info::{CacheInfo, CacheInfoError};
 pub use count::{RequestKind, Requests};
@@ -25,6 +26,7 @@ pub use retry::{Jitter, RetryPolicy, Retrying};
 pub use s3::{CredentialsError, S3};
 pub use settings::{AddressingStyle, DEFAULT_REGION, S3Settings, Secret, Target};
 pub use url::{CacheUrl, UrlError};
+pub use walk::{Piece, Walk, show_nar_infos, show_nars};
 
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -9,7 +9,6 @@ mod damaged;
 mod nars;
 mod paths;
 mod records;
-mod walk;
 
 pub use damaged::Damaged;
 pub use nars::{Large, SHOWN_WEEKS, Week};

@@ -1,7 +1,6 @@
 //! The NARs, from a listing alone: how many, how large, when they came.
 
-use super::walk::{Piece, show_all};
-use crate::bucket::{Bucket, BucketError, Key, ObjectInfo, Prefix};
+use crate::bucket::{Bucket, BucketError, Key, ObjectInfo, show_nars};
 use crate::nix::StorePath;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -60,15 +59,8 @@ pub async fn tally(bucket: &dyn Bucket, now: SystemTime) -> Result<Nars, BucketE
         let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
         objects.iter().for_each(|object| tally.add(object));
     };
-    show_all(bucket, Piece::of(Prefix::nars()), pieces(), &show).await?;
+    show_nars(bucket, &show).await?;
     Ok(tally.into_inner().unwrap_or_else(PoisonError::into_inner).finish())
-}
-
-fn pieces() -> Vec<Piece> {
-    let cuts: Vec<String> = Prefix::nar_cuts().collect();
-    let starts = std::iter::once(None).chain(cuts.iter().cloned().map(Some));
-    let ends = cuts.iter().cloned().map(Some).chain(std::iter::once(None));
-    starts.zip(ends).map(|(after, to)| Piece { after, to, ..Piece::of(Prefix::nars()) }).collect()
 }
 
 impl Tally {

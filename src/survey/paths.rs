@@ -1,8 +1,7 @@
 //! The store paths: counted by a listing, and what they unpack to, by reading narinfos.
 
-use super::walk::{Piece, Walk, show_all};
 use super::{Damaged, Depth, Large};
-use crate::bucket::{Bucket, BucketError, Key, Kind, ObjectInfo, Prefix};
+use crate::bucket::{Bucket, BucketError, Key, Kind, ObjectInfo, Piece, Prefix, Walk, show_nar_infos};
 use crate::nix::{NarInfo, PathHash, StoreDir};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
@@ -51,11 +50,10 @@ pub async fn look(
     damaged: &mut Damaged,
 ) -> Result<(u64, Sizes), BucketError> {
     let reader = Reader { bucket, dir };
-    let whole = Piece { skips_folders: true, ..Piece::of(Prefix::all()) };
     let mut sizes = Sizes { is_exact: true, ..Sizes::default() };
     if depth == Depth::Full {
         let mut paths = 0;
-        let mut walk = Walk::new(bucket, whole);
+        let mut walk = Walk::new(bucket, Piece { skips_folders: true, ..Piece::of(Prefix::all()) });
         while let Some(objects) = walk.next().await? {
             let hashes: Vec<PathHash> = nar_infos(&objects).collect();
             paths += hashes.len() as u64;
@@ -68,8 +66,7 @@ pub async fn look(
         let mut draw = draw.lock().unwrap_or_else(PoisonError::into_inner);
         nar_infos(objects).for_each(|hash| draw.add(hash));
     };
-    let shards = Prefix::nar_info_shards().map(|shard| Piece { skips_folders: true, ..Piece::of(shard) });
-    show_all(bucket, whole, shards.collect(), &show).await?;
+    show_nar_infos(bucket, &show).await?;
     let draw = draw.into_inner().unwrap_or_else(PoisonError::into_inner);
     let paths = draw.seen;
     let drawn = draw.finish();

@@ -1,8 +1,7 @@
 //! Loft's own records: who pushed last, who is at it now, what is kept by name.
 
 use super::Damaged;
-use super::walk::{Piece, Walk};
-use crate::bucket::{Bucket, BucketError, Key, ObjectInfo, Prefix};
+use crate::bucket::{Bucket, BucketError, Key, ObjectInfo, Piece, Prefix, Walk};
 use crate::nix::StorePath;
 use crate::record::{LEASE_TTL, LeaseRecord, PushRecord, RecordError, SweepRecord};
 use std::collections::BTreeMap;

@@ -1,10 +1,26 @@
 //! Listings page by page, in several pieces side by side where there is much to list.
 
-use crate::bucket::{Bucket, BucketError, Cause, Key, ObjectInfo, Prefix};
+use super::{Bucket, BucketError, Cause, Key, ObjectInfo, Prefix};
 use futures_util::stream::{self, TryStreamExt as _};
 
 /// Listings at once.
 const PARALLEL: usize = 32;
+
+/// Shows every object of the bucket beside folders: all narinfos, and what else lies there.
+pub async fn show_nar_infos(bucket: &dyn Bucket, show: &(dyn Fn(&[ObjectInfo]) + Sync)) -> Result<(), BucketError> {
+    let whole = Piece { skips_folders: true, ..Piece::of(Prefix::all()) };
+    let shards = Prefix::nar_info_shards().map(|shard| Piece { skips_folders: true, ..Piece::of(shard) });
+    show_all(bucket, whole, shards.collect(), show).await
+}
+
+/// Shows every NAR of the bucket.
+pub async fn show_nars(bucket: &dyn Bucket, show: &(dyn Fn(&[ObjectInfo]) + Sync)) -> Result<(), BucketError> {
+    let cuts: Vec<String> = Prefix::nar_cuts().collect();
+    let starts = std::iter::once(None).chain(cuts.iter().cloned().map(Some));
+    let ends = cuts.iter().cloned().map(Some).chain(std::iter::once(None));
+    let pieces = starts.zip(ends).map(|(after, to)| Piece { after, to, ..Piece::of(Prefix::nars()) });
+    show_all(bucket, Piece::of(Prefix::nars()), pieces.collect(), show).await
+}
 
 /// A piece of the bucket: keys that start with `prefix`, after one text and up to another.
 #[derive(Debug, Clone)]
@@ -66,7 +82,7 @@ impl<'a> Walk<'a> {
 }
 
 /// Shows all objects of `whole`: in one request where that is enough, otherwise `pieces` side by side.
-pub async fn show_all(
+async fn show_all(
     bucket: &dyn Bucket,
     whole: Piece,
     pieces: Vec<Piece>,
