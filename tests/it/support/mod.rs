@@ -13,5 +13,6 @@ pub mod s3_server;
 pub mod service;
 pub mod time;
 pub mod tls;
+pub mod vast;
 pub mod wire_faults;
 pub mod world;
