@@ -164,6 +164,13 @@ impl Memory {
         state.objects.insert(key.to_owned(), (stamp, object));
     }
 
+    /// All objects are older by `time`, as if they had been put so much earlier.
+    pub fn age(&self, time: Duration) {
+        for (_, object) in self.state().objects.values_mut() {
+            object.modified -= time;
+        }
+    }
+
     /// Removes an object past all hooks and logs.
     pub fn lose(&self, key: &str) {
         self.state().objects.remove(key);
