@@ -2,7 +2,7 @@
 
 use crate::support::fixture_store::FixtureStore;
 use crate::support::memory::Memory;
-use crate::support::pruning::DAY;
+use crate::support::pruning::{DAY, options as prune_options};
 use crate::support::s3_server::S3Server;
 use crate::support::world::options;
 use loft::bucket::{Bucket, Directory, Key, Prefix, Requests, S3, list_all};
@@ -10,8 +10,8 @@ use loft::clock::SystemClock;
 use loft::ledger::Ledger;
 use loft::nix::StorePath;
 use loft::plan::Request;
-use loft::prune::{self, NAR_GRACE, Options, Restored};
-use loft::push::{self, Interrupt};
+use loft::prune::{self, Options, Restored};
+use loft::push;
 use loft::report::Silent;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -49,16 +49,7 @@ impl Case {
     fn ends(&self) -> (prune::Ends, Options) {
         let (bucket, ledger) = (self.bucket.clone(), self.ledger.clone());
         let ends = prune::Ends { bucket, ledger, clock: Arc::new(SystemClock), report: Arc::new(Silent) };
-        let options = Options {
-            retention: 30 * DAY,
-            max_size: None,
-            nar_grace: NAR_GRACE,
-            remove_most: false,
-            dry_run: false,
-            who: "prune@here".to_owned(),
-            interrupt: Interrupt::default(),
-        };
-        (ends, options)
+        (ends, prune_options())
     }
 
     async fn prune(&self) -> prune::Summary {
