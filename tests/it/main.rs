@@ -17,6 +17,7 @@ mod follow;
 mod ledger;
 mod metrics;
 mod original;
+mod prune_protocol;
 mod push;
 mod push_lease;
 mod push_trouble;

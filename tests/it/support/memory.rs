@@ -163,6 +163,13 @@ impl Memory {
         state.objects.insert(key.to_owned(), (stamp, object));
     }
 
+    /// Makes `objects` all that is visible, past all hooks and logs.
+    pub fn restore(&self, objects: BTreeMap<Key, Object>) {
+        let mut state = self.state();
+        state.tombstones.clear();
+        state.objects = objects.into_iter().map(|(key, object)| (key.as_str().to_owned(), (0, object))).collect();
+    }
+
     /// Removes an object past all hooks and logs.
     pub fn lose(&self, key: &str) {
         self.state().objects.remove(key);

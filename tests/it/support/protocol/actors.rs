@@ -1,0 +1,153 @@
+//! Who takes part: pushers and pruners, each the library's own code on a bucket that waits.
+
+use super::ask::{Answer, Ask, at_once};
+use super::machine::{Machine, Start};
+use super::port::Port;
+use super::shelf::Shelf;
+use crate::support::memory::Memory;
+use crate::support::time::TestClock;
+use crate::support::world;
+use loft::bucket::{Bucket, Key, Kind, Prefix};
+use loft::ledger::Ledger;
+use loft::nix::{PathHash, StorePath};
+use loft::plan::Request;
+use loft::push::{self, Options};
+use loft::report::Silent;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// What became of a process.
+#[derive(Clone)]
+pub enum Ended {
+    /// It promised that these are there, for as long as retention says.
+    Promised(Vec<PathHash>),
+    /// It did what it does, or said why not; nobody may rely on anything.
+    Over(String),
+    /// It goes on as another process, which starts from nothing but a value.
+    Then(Next),
+}
+
+/// How a process goes on.
+#[derive(Clone)]
+pub struct Next {
+    /// All that the rest depends on: two with the same key go on in the same way.
+    pub key: String,
+    pub start: Start<Ended>,
+}
+
+impl fmt::Debug for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Promised(paths) => write!(f, "success, {} paths promised", paths.len()),
+            Self::Over(text) => f.write_str(text),
+            Self::Then(next) => write!(f, "goes on with {}", next.key),
+        }
+    }
+}
+
+/// What stands between a process and its bucket.
+pub type Wrap = Arc<dyn Fn(Arc<Port>) -> Arc<dyn Bucket> + Send + Sync>;
+
+/// A process in a scenario.
+#[derive(Clone)]
+pub struct Actor {
+    pub name: String,
+    pub start: Start<Ended>,
+    /// What the process can see of an answer.
+    pub lens: fn(&Ask, Answer) -> Answer,
+    /// Whether time passes for it.
+    pub clock_stands: bool,
+}
+
+/// Nothing between them.
+pub fn plain() -> Wrap {
+    Arc::new(|port| port)
+}
+
+/// Pushes the closures of `roots`.
+pub fn pusher(name: &str, shelf: &Arc<Shelf>, roots: &[StorePath], options: &Options, wrap: Wrap) -> Actor {
+    let closure: Vec<PathHash> = shelf.closure(roots).iter().map(StorePath::hash_part).collect();
+    let (shelf, roots, options) = (shelf.clone(), roots.to_vec(), options.clone());
+    let start: Start<Ended> = Arc::new(move |port, clock| {
+        let ends = push::Ends {
+            store: shelf.clone(),
+            bucket: wrap(port),
+            ledger: Arc::new(Ledger::in_memory()),
+            clock,
+            report: Arc::new(Silent),
+            requests: Arc::default(),
+        };
+        let (options, request, closure) = (options.clone(), Request::Closures(roots.clone()), closure.clone());
+        Box::pin(async move {
+            match push::run(&ends, &options, request).await {
+                Ok(summary) if summary.failed + summary.interrupted == 0 => Ended::Promised(closure),
+                Ok(summary) => Ended::Over(format!("{} pushed, {} failed", summary.pushed, summary.failed)),
+                Err(error) => Ended::Over(loft::remedy::chain(&error)),
+            }
+        })
+    });
+    Actor { name: name.to_owned(), start, lens: pusher_lens, clock_stands: false }
+}
+
+/// One encoder, so that the number of cores does not matter.
+pub fn push_options(who: &str) -> Options {
+    Options {
+        upload_threads: 1.try_into().unwrap(),
+        who: who.to_owned(),
+        trust_ledger: false,
+        ..world::options()
+    }
+}
+
+/// A push looks at nothing but which narinfos there are (`push::presence`), so two buckets that
+/// differ elsewhere look the same to it.
+fn pusher_lens(ask: &Ask, answer: Answer) -> Answer {
+    match answer {
+        Answer::Objects { mut objects, next } if ask.on() == Prefix::all().as_str() => {
+            objects.retain(|object| matches!(object.key.kind(), Kind::NarInfo(_)));
+            for object in &mut objects {
+                object.modified = SystemTime::UNIX_EPOCH;
+                object.etag.clear();
+                object.size = 0;
+            }
+            Answer::Objects { objects, next }
+        }
+        Answer::Info(Some(mut info)) if matches!(info.key.kind(), Kind::NarInfo(_)) => {
+            info.modified = SystemTime::UNIX_EPOCH;
+            info.etag.clear();
+            info.size = 0;
+            Answer::Info(Some(info))
+        }
+        answer => answer,
+    }
+}
+
+/// Runs a process alone on `bucket`, by the bucket's clock.
+pub fn run_alone(actor: &Actor, bucket: &Memory) -> Ended {
+    let clock = TestClock::default();
+    clock.set_wall(loft::clock::Clock::wall(bucket.clock.as_ref()));
+    let now = || at_once(bucket.now()).unwrap();
+    let mut start = actor.start.clone();
+    loop {
+        let clock = TestClock::default();
+        clock.set_wall(now());
+        let mut machine = Machine::start(&actor.name, clock, now(), &start);
+        let ended = loop {
+            if let Some(ended) = machine.result() {
+                break ended;
+            }
+            let ask = machine.waiting().remove(0);
+            machine.answer(&ask, ask.carry_out(bucket), now());
+        };
+        match ended {
+            Ended::Then(next) => start = next.start,
+            ended => return ended,
+        }
+    }
+}
+
+/// Keys that everybody reads and nobody writes once a bucket is in use.
+pub fn is_settled_early(key: &str) -> bool {
+    key == Key::bucket_record().as_str() || key == Key::cache_info().as_str()
+}

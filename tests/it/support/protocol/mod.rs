@@ -1,0 +1,13 @@
+//! The protocol of pushes and prunes, run one request at a time.
+//!
+//! `ask`: requests and answers as values. `port`: a bucket that asks and waits. `names`: the same names
+//! in every run. `machine`: one process, run step by step. `actors`: who takes part. `explore`: all
+//! interleavings of a few. `ablation`: the same protocol with one of its parts taken out.
+
+pub mod actors;
+pub mod ask;
+pub mod explore;
+pub mod machine;
+pub mod names;
+pub mod port;
+pub mod shelf;
