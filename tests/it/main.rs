@@ -18,6 +18,7 @@ mod ledger;
 mod metrics;
 mod original;
 mod prune_protocol;
+mod prune_seeds;
 mod push;
 mod push_lease;
 mod push_trouble;

@@ -155,6 +155,11 @@ impl Memory {
         self.state().objects.iter().map(|(key, (_, object))| (Key::listed(key), object.bytes.clone())).collect()
     }
 
+    /// One object's bytes, past all hooks and logs.
+    pub fn object(&self, key: &str) -> Option<Bytes> {
+        self.state().objects.get(key).map(|(_, object)| object.bytes.clone())
+    }
+
     /// Puts an object past all hooks and logs.
     pub fn plant(&self, key: &str, bytes: impl Into<Bytes>) {
         let object = Object { bytes: bytes.into(), headers: Headers::default(), modified: self.clock.wall() };

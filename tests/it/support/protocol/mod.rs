@@ -6,8 +6,11 @@
 
 pub mod actors;
 pub mod ask;
+pub mod dice;
 pub mod explore;
+pub mod judge;
 pub mod machine;
 pub mod names;
 pub mod port;
 pub mod shelf;
+pub mod sim;
