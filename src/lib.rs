@@ -20,7 +20,9 @@ pub mod nar;
 pub mod store;
 
 // 3 work
+pub mod catalog;
 pub mod plan;
+pub mod prune;
 pub mod push;
 pub mod survey;
 pub mod watch;

@@ -27,6 +27,8 @@ pub enum Event<'a> {
     Settled { path: &'a StorePath, outcome: &'a Outcome },
     /// A request failed for now and will be tried again.
     Retrying { what: &'a str, error: &'a str, attempt: u32, delay: Duration },
+    /// A long look at the bucket goes on: so many of `what` (narinfos, NARs) so far.
+    Looked { what: &'a str, count: u64 },
     /// The work waits for something outside, for example another machine's prune.
     Waiting { reason: &'a str },
     /// A service begins; `what` says which store it watches for which bucket.

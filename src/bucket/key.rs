@@ -17,10 +17,14 @@ pub struct Prefix(String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     NarInfo(PathHash),
+    /// `<hash>.ls`: what is in a NAR.
+    Listing(PathHash),
     Nar,
     Lease,
     Sweep,
     Push,
+    Pin,
+    Trash,
     /// Not loft's; never touched.
     Foreign,
 }
@@ -53,6 +57,20 @@ impl Key {
 
     pub fn pin(name: &str, id: Ulid) -> Self {
         Self(format!("loft/v1/pin/{name}/{id}"))
+    }
+
+    pub fn sweep(id: Ulid) -> Self {
+        Self(format!("loft/v1/sweep/{id}"))
+    }
+
+    /// What the sweep of this id removes.
+    pub fn trash(id: Ulid) -> Self {
+        Self(format!("loft/v1/trash/{id}"))
+    }
+
+    /// An object that is put to see whether it is listed.
+    pub fn probe(id: Ulid) -> Self {
+        Self(format!("loft/v1/probe/{id}"))
     }
 
     /// A key that nobody ever writes: what an absent object looks like to these credentials.
@@ -94,11 +112,16 @@ impl Key {
         if let Some(hash) = text.strip_suffix(".narinfo").and_then(PathHash::parse) {
             return Kind::NarInfo(hash);
         }
+        if let Some(hash) = text.strip_suffix(".ls").and_then(PathHash::parse) {
+            return Kind::Listing(hash);
+        }
         match text {
             _ if text.starts_with("nar/") => Kind::Nar,
             _ if text.starts_with("loft/v1/lease/") => Kind::Lease,
             _ if text.starts_with("loft/v1/sweep/") => Kind::Sweep,
             _ if text.starts_with("loft/v1/push/") => Kind::Push,
+            _ if text.starts_with("loft/v1/pin/") => Kind::Pin,
+            _ if text.starts_with("loft/v1/trash/") => Kind::Trash,
             _ => Kind::Foreign,
         }
     }
@@ -132,6 +155,19 @@ impl Prefix {
 
     pub fn nars() -> Self {
         Self("nar/".to_owned())
+    }
+
+    /// The records of one pin.
+    pub fn pin(name: &str) -> Self {
+        Self(format!("loft/v1/pin/{name}/"))
+    }
+
+    pub fn trash() -> Self {
+        Self("loft/v1/trash/".to_owned())
+    }
+
+    pub fn probes() -> Self {
+        Self("loft/v1/probe/".to_owned())
     }
 
     /// Where the NARs can be cut into pieces of about one size, in key order: their names begin with a hash. A NAR

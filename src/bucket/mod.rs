@@ -26,7 +26,7 @@ pub use retry::{Jitter, RetryPolicy, Retrying};
 pub use s3::{CredentialsError, S3};
 pub use settings::{AddressingStyle, DEFAULT_REGION, S3Settings, Secret, Target};
 pub use url::{CacheUrl, UrlError};
-pub use walk::{Piece, Walk, show_nar_infos, show_nars};
+pub use walk::{Pages, Piece, Walk, nar_info_pages, nar_pages};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -123,7 +123,8 @@ pub trait Bucket: Send + Sync {
     async fn list(&self, prefix: &Prefix, after: Option<&str>) -> Result<Page, BucketError>;
     async fn delete(&self, key: &Key) -> Result<(), BucketError>;
     /// A `delete` that cannot take effect later than `within` from now, even if the request is held
-    /// up on its way; too late is [`Cause::Expired`].
+    /// up on its way; too late is [`Cause::Expired`]. After an error that [is ambiguous](BucketError::is_ambiguous)
+    /// it may still happen until then; after success nothing more happens.
     async fn delete_before(&self, key: &Key, within: Duration) -> Result<(), BucketError>;
     /// Copies inside the bucket, of any size, as a new object. `false`: the store said that `from` is absent.
     async fn copy(&self, from: &Key, to: &Key, headers: Headers) -> Result<bool, BucketError>;

@@ -1,8 +1,9 @@
 //! Tries again what may succeed later, in bounds: so many tries, so much waiting, with full jitter.
 //!
 //! Sending again is safe because every call is idempotent here: a key is written once and always
-//! with the same bytes, a part is replaced by itself, a deletion may happen twice. Two calls need
-//! care. A repeated `start_upload` may leave an upload behind that nobody knows; prune collects it.
+//! with the same bytes, a part is replaced by itself, a deletion may happen twice. Three calls need
+//! care. A `delete_before` is sent again only where it cannot have been applied: its caller must know
+//! whether one is still on its way. A repeated `start_upload` may leave an upload behind that nobody knows; prune collects it.
 //! A `finish_upload` whose answer was lost may have succeeded, and then the upload is gone: so this
 //! looks for the object, with the size it must have, before it sends again or believes "no such upload".
 
@@ -223,7 +224,14 @@ impl<B: Bucket> Bucket for Retrying<B> {
         self.run(|| self.inner.delete(key)).await
     }
     async fn delete_before(&self, key: &Key, within: Duration) -> Result<(), BucketError> {
-        self.run_before("delete", key, within, |left| self.inner.delete_before(key, left)).await
+        // Sent again, a delete that was carried out late could hit what was written after the other one had worked.
+        let once = |left| async move {
+            match self.inner.delete_before(key, left).await {
+                Err(error) if error.is_ambiguous() => Ok(Err(error)),
+                result => result.map(Ok),
+            }
+        };
+        self.run_before("delete", key, within, once).await?
     }
     async fn copy(&self, from: &Key, to: &Key, headers: Headers) -> Result<bool, BucketError> {
         self.run(|| self.inner.copy(from, to, headers)).await

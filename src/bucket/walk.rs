@@ -1,25 +1,29 @@
 //! Listings page by page, in several pieces side by side where there is much to list.
 
 use super::{Bucket, BucketError, Cause, Key, ObjectInfo, Prefix};
-use futures_util::stream::{self, TryStreamExt as _};
+use futures_util::future::ready;
+use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 
 /// Listings at once.
 const PARALLEL: usize = 32;
 
-/// Shows every object of the bucket beside folders: all narinfos, and what else lies there.
-pub async fn show_nar_infos(bucket: &dyn Bucket, show: &(dyn Fn(&[ObjectInfo]) + Sync)) -> Result<(), BucketError> {
+/// Pages of a listing as they come, in no order.
+pub type Pages<'a> = BoxStream<'a, Result<Vec<ObjectInfo>, BucketError>>;
+
+/// Every object of the bucket beside folders: all narinfos, and what else lies there.
+pub fn nar_info_pages(bucket: &dyn Bucket) -> Pages<'_> {
     let whole = Piece { skips_folders: true, ..Piece::of(Prefix::all()) };
     let shards = Prefix::nar_info_shards().map(|shard| Piece { skips_folders: true, ..Piece::of(shard) });
-    show_all(bucket, whole, shards.collect(), show).await
+    pages(bucket, whole, shards.collect())
 }
 
-/// Shows every NAR of the bucket.
-pub async fn show_nars(bucket: &dyn Bucket, show: &(dyn Fn(&[ObjectInfo]) + Sync)) -> Result<(), BucketError> {
+/// Every NAR of the bucket.
+pub fn nar_pages(bucket: &dyn Bucket) -> Pages<'_> {
     let cuts: Vec<String> = Prefix::nar_cuts().collect();
     let starts = std::iter::once(None).chain(cuts.iter().cloned().map(Some));
     let ends = cuts.iter().cloned().map(Some).chain(std::iter::once(None));
     let pieces = starts.zip(ends).map(|(after, to)| Piece { after, to, ..Piece::of(Prefix::nars()) });
-    show_all(bucket, Piece::of(Prefix::nars()), pieces.collect(), show).await
+    pages(bucket, Piece::of(Prefix::nars()), pieces.collect())
 }
 
 /// A piece of the bucket: keys that start with `prefix`, after one text and up to another.
@@ -81,26 +85,23 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Shows all objects of `whole`: in one request where that is enough, otherwise `pieces` side by side.
-async fn show_all(
-    bucket: &dyn Bucket,
-    whole: Piece,
-    pieces: Vec<Piece>,
-    show: &(dyn Fn(&[ObjectInfo]) + Sync),
-) -> Result<(), BucketError> {
-    let mut walk = Walk::new(bucket, whole);
-    let first = walk.next().await?.unwrap_or_default();
-    if walk.is_over {
-        show(&first);
-        return Ok(());
-    }
-    stream::iter(pieces.into_iter().map(Ok))
-        .try_for_each_concurrent(PARALLEL, |piece| async move {
-            let mut walk = Walk::new(bucket, piece);
-            while let Some(objects) = walk.next().await? {
-                show(&objects);
-            }
-            Ok(())
-        })
-        .await
+/// All objects of `whole`: in one request where that is enough, otherwise `pieces` side by side.
+fn pages(bucket: &dyn Bucket, whole: Piece, pieces: Vec<Piece>) -> Pages<'_> {
+    let first = async move {
+        let mut walk = Walk::new(bucket, whole);
+        let first = walk.next().await?.unwrap_or_default();
+        let all: Pages<'_> = match walk.is_over {
+            true => stream::once(ready(Ok(first))).boxed(),
+            false => stream::iter(pieces).map(|piece| walk_on(bucket, piece)).flatten_unordered(PARALLEL).boxed(),
+        };
+        Ok::<_, BucketError>(all)
+    };
+    stream::once(first).try_flatten().boxed()
+}
+
+fn walk_on(bucket: &dyn Bucket, piece: Piece) -> Pages<'_> {
+    stream::try_unfold(Walk::new(bucket, piece), |mut walk| async move {
+        Ok(walk.next().await?.map(|objects| (objects, walk)))
+    })
+    .boxed()
 }

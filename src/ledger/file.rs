@@ -20,7 +20,7 @@ const SCHEMA_VERSION: i32 = STEPS.len() as i32;
 
 /// What makes each version of the schema from the one before. Times are seconds since 1970. A checksum
 /// covers the bucket's identity and the rest of its row.
-const STEPS: [&str; 2] = [MEMORY, WATCHING];
+const STEPS: [&str; 3] = [MEMORY, WATCHING, PRUNING];
 
 const MEMORY: &str = "
     CREATE TABLE bucket (
@@ -77,6 +77,17 @@ const WATCHING: &str = "
     CREATE TABLE total (
         name TEXT PRIMARY KEY,
         value INTEGER NOT NULL
+    ) WITHOUT ROWID;";
+
+/// What prunes and checks need not read again.
+const PRUNING: &str = "
+    CREATE TABLE copy (
+        bucket INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        etag TEXT NOT NULL,
+        bytes BLOB NOT NULL,
+        checksum INTEGER NOT NULL,
+        PRIMARY KEY (bucket, key)
     ) WITHOUT ROWID;";
 
 pub struct Opened {

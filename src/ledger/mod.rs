@@ -8,6 +8,7 @@
 //! The same file keeps what a watcher must not forget: its [`Queue`] and its [`Watch`] state. Those calls do
 //! fail, since "nothing is queued" must never be said because a disk is full.
 
+mod copies;
 mod file;
 mod queue;
 mod rows;
@@ -15,6 +16,7 @@ mod snapshot;
 mod trouble;
 mod watch;
 
+pub use copies::{Copies, Version};
 pub use queue::{MAX_DELAY, Queue, QueueCounts, Queued};
 pub use snapshot::{KnownBucket, Snapshot};
 pub use watch::{Outage, Scan, Settlement, Totals, Watch};

@@ -1,5 +1,6 @@
 //! What is read and written, as SQL. Callers hold a transaction.
 
+use super::copies::Version;
 use super::{BucketIdentity, MAX_AGE};
 use crate::nix::{PathHash, Sha256};
 use rusqlite::{Connection, OptionalExtension as _, Result, params};
@@ -115,7 +116,7 @@ pub fn last_push(connection: &Connection, bucket: &BucketIdentity, roots: &Sha25
 
 pub fn clear(connection: &Connection) -> Result<()> {
     // The rows of `bucket` also say whether the first scan was done.
-    connection.execute_batch("DELETE FROM path; DELETE FROM push; UPDATE bucket SET size = NULL;")
+    connection.execute_batch("DELETE FROM path; DELETE FROM push; DELETE FROM copy; UPDATE bucket SET size = NULL;")
 }
 
 pub fn count(connection: &Connection) -> Result<u64> {
@@ -136,7 +137,7 @@ pub fn find_or_make_bucket(connection: &Connection, bucket: &BucketIdentity) -> 
         return Ok(id);
     }
     // A generation that has been replaced never comes back.
-    for table in ["path", "push"] {
+    for table in ["path", "push", "copy"] {
         let sql = format!("DELETE FROM {table} WHERE bucket IN (SELECT id FROM bucket WHERE url = ?1)");
         connection.execute(&sql, [&bucket.url])?;
     }
@@ -148,15 +149,19 @@ pub fn find_or_make_bucket(connection: &Connection, bucket: &BucketIdentity) -> 
 
 /// FNV-1a over 64 bits: against damage, not against malice (who can write the file can write the bucket's keys).
 #[derive(Clone, Copy)]
-struct Checksum(u64);
+pub struct Checksum(u64);
 
 impl Checksum {
-    fn of_bucket(bucket: &BucketIdentity) -> Self {
+    pub fn of_bucket(bucket: &BucketIdentity) -> Self {
         Self(0xcbf2_9ce4_8422_2325).add(bucket.url.as_bytes()).add(&[0]).add(bucket.generation.as_bytes()).add(&[0])
     }
 
     fn row(self, key: &str, time: i64) -> i64 {
         self.add(key.as_bytes()).add(&time.to_le_bytes()).0.cast_signed()
+    }
+
+    pub fn copy(self, version: &Version, bytes: &[u8]) -> i64 {
+        self.add(version.key.as_bytes()).add(&[0]).add(version.etag.as_bytes()).add(&[0]).add(bytes).0.cast_signed()
     }
 
     fn add(self, bytes: &[u8]) -> Self {

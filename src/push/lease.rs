@@ -5,7 +5,7 @@
 //! that could have missed it is waited for.
 
 use super::error::{PathError, PushError};
-use super::{Ends, Options};
+use super::{Ends, Interrupt, Options};
 use crate::bucket::{Body, Bucket, Headers, Key, ObjectInfo, Prefix, list_all};
 use crate::clock::Clock;
 use crate::nix::PathHash;
@@ -28,7 +28,30 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(30 * 60);
 /// How often an open sweep is looked at again.
 const SWEEP_POLL: Duration = Duration::from_secs(5);
 /// A sweep deletes for 5 minutes, its requests live one more, and clocks may differ by 5.
-const SWEEP_LIFE: Duration = Duration::from_secs(11 * 60);
+pub const SWEEP_LIFE: Duration = Duration::from_secs(11 * 60);
+
+/// Who takes a lease, and by what means.
+#[derive(Clone)]
+pub struct Lessee {
+    pub bucket: Arc<dyn Bucket>,
+    pub clock: Arc<dyn Clock>,
+    pub report: Arc<dyn Report>,
+    /// For people who read leases: `user@host`.
+    pub who: String,
+    pub interrupt: Interrupt,
+}
+
+impl Lessee {
+    pub(super) fn new(ends: &Ends, options: &Options) -> Self {
+        Self {
+            bucket: ends.bucket.clone(),
+            clock: ends.clock.clone(),
+            report: ends.report.clone(),
+            who: options.who.clone(),
+            interrupt: options.interrupt.clone(),
+        }
+    }
+}
 
 /// A lease that is held. `release` ends it; dropping it only stops the renewal, and it expires.
 pub struct Lease {
@@ -50,17 +73,17 @@ struct Held {
 
 impl Lease {
     /// Puts a lease over `paths` (P1) and waits for the sweeps that condemn one of them (P2).
-    pub async fn take(ends: &Ends, options: &Options, paths: &HashSet<PathHash>) -> Result<Self, PushError> {
-        let clock = ends.clock.clone();
+    pub async fn take(lessee: &Lessee, paths: &HashSet<PathHash>) -> Result<Self, PushError> {
+        let clock = lessee.clock.clone();
         let mut named: Vec<PathHash> = paths.iter().copied().collect();
         named.sort_unstable();
-        let record = LeaseRecord::new(options.who.clone(), seconds(clock.wall()), named);
+        let record = LeaseRecord::new(lessee.who.clone(), seconds(clock.wall()), named);
         let held = Arc::new(Held {
             key: Key::lease(Ulid::from_datetime(clock.wall())),
             body: Bytes::from(record.print()),
-            bucket: ends.bucket.clone(),
+            bucket: lessee.bucket.clone(),
             clock,
-            report: ends.report.clone(),
+            report: lessee.report.clone(),
             renewed: AtomicU64::new(0),
             released: Notify::new(),
         });
@@ -69,7 +92,7 @@ impl Lease {
         let lease = Self { held, renewal: Mutex::new(Some(renewal)) };
         let waited = tokio::select! {
             waited = lease.await_sweeps(paths) => waited,
-            () = options.interrupt.raised() => Err(PushError::Interrupted),
+            () = lessee.interrupt.raised() => Err(PushError::Interrupted),
         };
         match waited {
             Ok(()) => Ok(lease),

@@ -20,8 +20,10 @@ mod upload;
 
 pub use error::{PathError, PushError};
 pub use interrupt::Interrupt;
+pub use lease::{Lease, Lessee, SWEEP_LIFE};
+pub use open::read_record;
 pub use populate::{identify, populate};
-pub use publish::Published;
+pub use publish::{Published, put_as_it_was, republish};
 
 use crate::bucket::{Bucket, Requests};
 use crate::clock::Clock;
@@ -32,7 +34,6 @@ use crate::plan::{self, Candidates, Plan, Policy, Presence, Request};
 use crate::record::BucketRecord;
 use crate::report::{Event, Report, Summary};
 use crate::store::Store;
-use lease::Lease;
 use presence::Seen;
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -152,7 +153,7 @@ impl Job {
             Some(record) => record,
             None => open::write_record(bucket, ends.clock.as_ref(), options.upstreams.clone()).await?,
         };
-        let lease = Arc::new(Lease::take(ends, options, &self.wanted).await?);
+        let lease = Arc::new(Lease::take(&Lessee::new(ends, options), &self.wanted).await?);
         let result = self.push_under(&lease, ends, options, &identity(ends, &record)).await;
         lease.release().await;
         result

@@ -3,7 +3,7 @@
 use super::error::PathError;
 use super::lease::Lease;
 use super::order::Ready;
-use crate::bucket::{Body, Bucket, Cause, Headers, Key};
+use crate::bucket::{Body, Bucket, BucketError, Cause, Headers, Key};
 use crate::nix::{NarInfo, PathHash, PathInfo, SecretKey, StoreDir};
 
 /// A path that has landed. Only `publish` makes one.
@@ -62,16 +62,34 @@ pub async fn publish(
             nar_info.signatures.push(signature);
         }
     }
-    let hash = info.path.hash_part();
-    let text = nar_info.print(dir);
-    // Without the lease, a prune may be deleting what this path refers to: the path must not become
-    // visible later than that, not even by a request that was held up or tried again.
+    put(bucket, lease, dir, &nar_info).await?;
+    Ok(Published { hash: info.path.hash_part(), nar_size: nar.nar_size().get(), sent: nar.charge() })
+}
+
+/// Writes a narinfo that was in the bucket before: one that comes back from trash, or with more signatures. `lease` names
+/// it and all its references, and under it the caller has seen the NAR and the references.
+pub async fn republish(
+    bucket: &dyn Bucket,
+    lease: &Lease,
+    dir: &StoreDir,
+    nar_info: &NarInfo,
+) -> Result<(), PathError> {
+    put(bucket, lease, dir, nar_info).await
+}
+
+/// Writes a damaged narinfo back, byte for byte: whoever set it aside has changed his mind. It promises nothing.
+pub async fn put_as_it_was(bucket: &dyn Bucket, path: &PathHash, bytes: Vec<u8>) -> Result<(), BucketError> {
+    bucket.put(&Key::nar_info(path), Body::from(bytes::Bytes::from(bytes)), Headers::NAR_INFO).await
+}
+
+/// Without the lease, a prune may be deleting what this path refers to: the path must not become visible later than that,
+/// not even by a request that was held up or tried again.
+async fn put(bucket: &dyn Bucket, lease: &Lease, dir: &StoreDir, nar_info: &NarInfo) -> Result<(), PathError> {
     let within = lease.remaining()?;
-    let body = Body::from(bytes::Bytes::from(text));
-    let put = bucket.put_before(&Key::nar_info(&hash), body, Headers::NAR_INFO, within).await;
+    let body = Body::from(bytes::Bytes::from(nar_info.print(dir)));
+    let put = bucket.put_before(&Key::nar_info(&nar_info.path.hash_part()), body, Headers::NAR_INFO, within).await;
     put.map_err(|error| match (&error.cause, lease.remaining()) {
         (Cause::Expired, Err(lost)) => lost,
         _ => error.into(),
-    })?;
-    Ok(Published { hash, nar_size: nar.nar_size().get(), sent: nar.charge() })
+    })
 }

@@ -1,6 +1,6 @@
 //! Loft's own objects in a bucket, below `loft/v1/`: what pushes and prunes tell each other.
 //!
-//! JSON, so that `jq` reads them; leases and sweeps name every path of a closure and are
+//! JSON, so that `jq` reads them; leases, sweeps and trash may name very many paths and are
 //! zstd-compressed. Unknown fields are ignored, a newer `format` is refused: a program that does
 //! not know the rules must not act on half of them.
 
@@ -9,12 +9,14 @@ mod lease;
 mod pin;
 mod push;
 mod sweep;
+mod trash;
 
 pub use bucket::BucketRecord;
 pub use lease::{LEASE_TTL, LeaseRecord};
 pub use pin::{Keep, PinRecord};
 pub use push::PushRecord;
 pub use sweep::SweepRecord;
+pub use trash::{Removed, TrashRecord, Why};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::Read;
@@ -101,6 +103,15 @@ mod tests {
         assert_eq!(LeaseRecord::parse("k", &lease.print()).unwrap(), lease);
         let bucket = BucketRecord::new("01ARZ3NDEKTSV4RRFFQ69G5FAV".into(), 7, vec!["cache.nixos.org-1".into()]);
         assert_eq!(BucketRecord::parse("k", &bucket.print()).unwrap(), bucket);
+        let mut trash = TrashRecord::new("ci@host".into(), 7, Why::Retention);
+        trash.removed = vec![Removed::new(hash('0'), b"StorePath: x\n"), Removed::new(hash('1'), b"\xff\0")];
+        trash.orphans = vec![crate::nix::NarUrl::parse("nar/x.nar").unwrap()];
+        let again = TrashRecord::parse("k", &trash.print()).unwrap();
+        assert_eq!(again, trash);
+        assert_eq!(
+            (again.removed[0].bytes(), again.removed[1].bytes()),
+            (b"StorePath: x\n".to_vec(), b"\xff\0".to_vec())
+        );
     }
 
     #[test]
@@ -112,6 +123,7 @@ mod tests {
             assert!(BucketRecord::parse("k", garbage).is_err());
             assert!(LeaseRecord::parse("k", garbage).is_err());
             assert!(SweepRecord::parse("k", garbage).is_err());
+            assert!(TrashRecord::parse("k", garbage).is_err());
         }
     }
 

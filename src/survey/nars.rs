@@ -1,10 +1,10 @@
 //! The NARs, from a listing alone: how many, how large, when they came.
 
-use crate::bucket::{Bucket, BucketError, Key, ObjectInfo, show_nars};
+use crate::bucket::{Bucket, BucketError, Key, ObjectInfo, nar_pages};
 use crate::nix::StorePath;
+use futures_util::TryStreamExt as _;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -54,13 +54,12 @@ struct Tally {
 
 /// Lists all NARs.
 pub async fn tally(bucket: &dyn Bucket, now: SystemTime) -> Result<Nars, BucketError> {
-    let tally = Mutex::new(Tally::new(now));
-    let show = |objects: &[ObjectInfo]| {
-        let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut tally = Tally::new(now);
+    let mut pages = nar_pages(bucket);
+    while let Some(objects) = pages.try_next().await? {
         objects.iter().for_each(|object| tally.add(object));
-    };
-    show_nars(bucket, &show).await?;
-    Ok(tally.into_inner().unwrap_or_else(PoisonError::into_inner).finish())
+    }
+    Ok(tally.finish())
 }
 
 impl Tally {

@@ -1,13 +1,12 @@
 //! The store paths: counted by a listing, and what they unpack to, by reading narinfos.
 
 use super::{Damaged, Depth, Large};
-use crate::bucket::{Bucket, BucketError, Key, Kind, ObjectInfo, Piece, Prefix, Walk, show_nar_infos};
+use crate::bucket::{Bucket, BucketError, Key, Kind, ObjectInfo, Piece, Prefix, Walk, nar_info_pages};
+use crate::catalog;
 use crate::nix::{NarInfo, PathHash, StoreDir};
-use bytes::Bytes;
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use std::collections::BinaryHeap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Mutex, PoisonError};
 
 /// A narinfo is a few kilobytes; one with very many references may have some megabytes.
 const LIMIT: u64 = 16 << 20;
@@ -61,13 +60,11 @@ pub async fn look(
         }
         return Ok((paths, sizes));
     }
-    let draw = Mutex::new(Draw::default());
-    let show = |objects: &[ObjectInfo]| {
-        let mut draw = draw.lock().unwrap_or_else(PoisonError::into_inner);
-        nar_infos(objects).for_each(|hash| draw.add(hash));
-    };
-    show_nar_infos(bucket, &show).await?;
-    let draw = draw.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut draw = Draw::default();
+    let mut pages = nar_info_pages(bucket);
+    while let Some(objects) = pages.try_next().await? {
+        nar_infos(&objects).for_each(|hash| draw.add(hash));
+    }
     let paths = draw.seen;
     let drawn = draw.finish();
     sizes.is_exact = drawn.len() as u64 == paths;
@@ -128,7 +125,7 @@ impl Reader<'_> {
             let key = Key::nar_info(&hash);
             // Deleted since the listing: nothing to say of it.
             let Some((_, bytes)) = damaged.or_note(&key, object)?.flatten() else { continue };
-            let Some(info) = damaged.or_name(&key, self.parse(&hash, &bytes)) else { continue };
+            let Some(info) = damaged.or_name(&key, catalog::parse(self.dir, &hash, &bytes)) else { continue };
             sizes.add(&info);
             if let Some(large) = largest.iter_mut().find(|large| large.key.as_str() == info.url.as_str()) {
                 large.nar_size = Some(info.nar_size.get());
@@ -137,19 +134,6 @@ impl Reader<'_> {
         }
         Ok(())
     }
-
-    fn parse(&self, hash: &PathHash, bytes: &Bytes) -> Result<NarInfo, Unusable> {
-        let info = NarInfo::parse(self.dir, bytes)?;
-        if info.is_for(hash) { Ok(info) } else { Err(Unusable::OtherPath(info.path.to_string())) }
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Unusable {
-    #[error(transparent)]
-    Malformed(#[from] crate::nix::NarInfoError),
-    #[error("It is about {0}")]
-    OtherPath(String),
 }
 
 impl Sizes {

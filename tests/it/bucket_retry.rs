@@ -179,7 +179,7 @@ async fn lost_answers_are_looked_after() {
                 RequestKind::Put => bucket.put(&name, body("part"), Headers::default()).await.unwrap(),
                 RequestKind::UploadPart => assert_eq!(bucket.put_part(&upload, 1, body("part")).await.unwrap(), part),
                 RequestKind::CompleteUpload => bucket.finish_upload(&upload, &[part]).await.unwrap(),
-                _ => bucket.delete_before(&name, Duration::from_secs(60)).await.unwrap(),
+                _ => bucket.delete(&name).await.unwrap(),
             }
             memory.clear_hook();
             let sent = memory.requests().iter().map(|request| request.kind).collect::<Vec<_>>();
@@ -217,21 +217,38 @@ async fn a_failed_complete_stays_failed() {
     assert!(memory.contents().is_empty());
 }
 
-/// All tries of a deletion share one deadline.
+/// All tries of a put with a deadline share it.
 #[tokio::test(start_paused = true)]
 async fn deadlines_outlive_no_retry() {
     let memory = Arc::new(Memory::garage());
-    memory.plant("a", "x");
     memory.set_faults(|moment, _| (moment == Moment::Before).then_some(Fault::Reset));
     let bucket = retrying(&memory, Arc::new(Silent));
     bucket.now().await.unwrap();
     memory.forget_requests();
     let began = Instant::now();
     // Waits of 0.25, 0.5, 1 and 2 s are over before the fifth try; after 4 s more it is too late for a sixth.
-    let error = bucket.delete_before(&key("a"), Duration::from_secs(5)).await.unwrap_err();
+    let put = bucket.put_before(&key("a"), body("x"), Headers::default(), Duration::from_secs(5));
+    let error = put.await.unwrap_err();
     assert!(began.elapsed() <= Duration::from_secs(8), "{:?}", began.elapsed());
     assert!(matches!(error.cause, Cause::Expired), "{error:?}");
-    assert_eq!((memory.count(RequestKind::Delete), memory.contents().len()), (5, 1));
+    assert_eq!((memory.count(RequestKind::Put), memory.contents().len()), (5, 0));
+}
+
+/// One that may still happen is not followed by another: what is written after that one worked must be safe.
+#[tokio::test(start_paused = true)]
+async fn a_delete_with_a_deadline_is_sent_again_only_where_it_cannot_have_been_applied() {
+    for (fault, sent) in
+        [(Fault::Unreachable, 2), (Fault::Reset, 1), (Fault::TimeOut, 1), (Fault::Unavailable(None), 1)]
+    {
+        let memory = Arc::new(Memory::garage());
+        memory.plant("a", "x");
+        let bucket = retrying(&memory, Arc::new(Silent));
+        bucket.now().await.unwrap();
+        memory.forget_requests();
+        memory.set_faults(first(1, Moment::Before, fault.clone()));
+        let result = bucket.delete_before(&key("a"), Duration::from_secs(60)).await;
+        assert_eq!((result.is_ok(), memory.count(RequestKind::Delete)), (sent == 2, sent), "{fault:?}");
+    }
 }
 
 /// The machine sleeps between two tries: what it was allowed to publish before, it is not afterwards.

@@ -44,6 +44,7 @@ fn object(event: Event<'_>) -> Option<Value> {
         Event::Retrying { what, error, attempt, delay } => json!({
             "event": "retrying", "what": what, "error": error, "attempt": attempt, "delay": delay.as_secs_f64(),
         }),
+        Event::Looked { what, count } => json!({"event": "looked", "what": what, "count": count}),
         Event::Waiting { reason } => json!({"event": "waiting", "reason": reason}),
         Event::Watching { what } => json!({"event": "watching", "what": what}),
         Event::Noticed { paths } => json!({"event": "noticed", "paths": paths}),

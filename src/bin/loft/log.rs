@@ -154,6 +154,9 @@ impl Report for Log {
                 let delay = duration(delay);
                 self.line(priority, "retrying", &[("what", what), ("error", error), ("delay", &delay)]);
             }
+            Event::Looked { what, count } => {
+                self.line(Priority::Debug, "looked", &[("what", what), ("count", &count.to_string())]);
+            }
             Event::Waiting { reason } => self.line(Priority::Notice, "waiting", &[("reason", reason)]),
             Event::Watching { what } => {
                 self.line(Priority::Notice, &self.either(what.to_owned(), "started"), &self.only_field("what", what));

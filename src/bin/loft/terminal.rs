@@ -187,6 +187,8 @@ impl Report for Terminal {
                     self.line(&format!("trying again {}: could not {what}: {error}", soon(delay)));
                 }
             }
+            Event::Looked { what, count } if self.voice.debug => self.line(&format!("looked at {count} {what}")),
+            Event::Looked { .. } => {}
             Event::Waiting { reason } => self.line(&format!("waiting: {reason}")),
             Event::Watching { what } => self.line(what),
             Event::Noticed { paths } if self.voice.debug => self.line(&format!("noticed: {paths} new")),

@@ -1,0 +1,266 @@
+//! What is in the bucket, as far as pruning goes: looked at once for the plan, and again before anything is deleted.
+
+use super::error::PruneError;
+use super::graph::{Graph, Id, Links};
+use super::guard::{Opened, check_stamp};
+use super::records::{Ages, Records};
+use super::{Ends, Options};
+use crate::bucket::{Key, Kind, ObjectInfo, Prefix, Upload, list_all, nar_info_pages, nar_pages};
+use crate::catalog::{self, Read, Reader};
+use crate::nix::{NarUrl, PathHash};
+use crate::push::SWEEP_LIFE;
+use crate::record::{MAX_SIZE, TrashRecord};
+use crate::report::Event;
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, SystemTime};
+
+/// See the module's head.
+pub struct Contents {
+    pub opened: Opened,
+    pub retention: Duration,
+    pub graph: Graph,
+    pub records: Records,
+    /// A narinfo that was not understood does not even tell its NAR: any NAR may be its own.
+    pub nar_unknown: bool,
+    /// NARs that no narinfo pointed at, by URL.
+    pub orphans: HashMap<NarUrl, Orphan>,
+    /// Listings (`.ls`) whose narinfo is not there.
+    pub lone_listings: Vec<(PathHash, ObjectInfo)>,
+    /// All NARs.
+    pub nars: u64,
+    /// Their bytes as stored.
+    pub stored: u64,
+    pub trash: Vec<Trash>,
+    /// For missing references that were removed: in which trash, the newest one.
+    pub in_trash: HashMap<PathHash, Key>,
+    /// Uploads that were begun and not finished.
+    pub uploads: Vec<(Upload, SystemTime)>,
+    /// Objects of crashed prunes.
+    pub left_over: Vec<Key>,
+    reader: Reader,
+}
+
+/// A NAR that nothing points at.
+#[derive(Debug, Clone, Copy)]
+pub struct Orphan {
+    pub size: u64,
+    pub modified: SystemTime,
+    /// Since when a trash record has named it.
+    pub trashed: Option<SystemTime>,
+}
+
+/// A trash record.
+#[derive(Debug)]
+pub struct Trash {
+    pub key: Key,
+    pub at: SystemTime,
+}
+
+impl Contents {
+    /// S1: looks at everything.
+    pub async fn look(ends: &Ends, options: &Options, opened: Opened) -> Result<Self, PruneError> {
+        let reader = Reader::new(ends.bucket.clone(), ends.ledger.clone(), opened.identity.clone());
+        let mut contents = Self {
+            opened,
+            retention: options.retention,
+            graph: Graph::default(),
+            records: Records::default(),
+            nar_unknown: false,
+            orphans: HashMap::new(),
+            lone_listings: Vec::new(),
+            nars: 0,
+            stored: 0,
+            trash: Vec::new(),
+            in_trash: HashMap::new(),
+            uploads: Vec::new(),
+            left_over: Vec::new(),
+            reader,
+        };
+        contents.look_again(ends, &HashSet::new()).await?;
+        contents.look_at_nars(ends).await?;
+        contents.look_at_trash(ends).await?;
+        contents.look_at_remains(ends).await?;
+        Ok(contents)
+    }
+
+    /// S3, in this order: leases, push records and pins, narinfos. What of `wanted` is there now is the answer.
+    pub async fn look_again(
+        &mut self,
+        ends: &Ends,
+        wanted: &HashSet<PathHash>,
+    ) -> Result<HashMap<PathHash, ObjectInfo>, PruneError> {
+        let bucket = ends.bucket.as_ref();
+        let clock = bucket.now().await?;
+        let ages = Ages { now: self.opened.now, retention: self.retention, clock };
+        self.records.look(bucket, &self.reader, ages).await?;
+        self.look_at_narinfos(ends, clock, wanted).await
+    }
+
+    /// The narinfos' bytes, read again where the ledger has no copy.
+    pub async fn read(&self, objects: Vec<ObjectInfo>) -> Result<Vec<(ObjectInfo, Read)>, PruneError> {
+        Ok(self.reader.read(objects).await?)
+    }
+
+    /// The narinfos of these paths in no order, as the ledger has them or the bucket.
+    pub async fn recall(&self, ids: &[Id]) -> Result<Vec<(PathHash, Bytes)>, PruneError> {
+        Ok(self.reader.recall(ids.iter().map(|id| self.graph.hash(*id)).collect()).await?)
+    }
+
+    /// Forgets the ledger's copies of what is not there any more.
+    pub async fn tidy_ledger(&self) {
+        let there: HashSet<PathHash> = self.graph.visible().map(|id| self.graph.hash(id)).collect();
+        self.reader
+            .forget_others(move |key| match Key::listed(key).kind() {
+                Kind::NarInfo(hash) => there.contains(&hash),
+                _ => true,
+            })
+            .await;
+    }
+
+    async fn look_at_narinfos(
+        &mut self,
+        ends: &Ends,
+        clock: SystemTime,
+        wanted: &HashSet<PathHash>,
+    ) -> Result<HashMap<PathHash, ObjectInfo>, PruneError> {
+        let mut found = HashMap::new();
+        let mut listings = HashMap::new();
+        let mut count = 0;
+        self.graph.begin_round();
+        let mut pages = nar_info_pages(ends.bucket.as_ref());
+        while let Some(page) = pages.try_next().await? {
+            let mut new = Vec::new();
+            for object in page {
+                match object.key.kind() {
+                    Kind::NarInfo(hash) => {
+                        check_stamp(&object, clock)?;
+                        count += 1;
+                        if wanted.contains(&hash) {
+                            found.insert(hash, object.clone());
+                        }
+                        if self.graph.saw(&hash, &object) {
+                            new.push(object);
+                        }
+                    }
+                    Kind::Listing(hash) => drop(listings.insert(hash, object)),
+                    _ => {}
+                }
+            }
+            for (object, read) in self.reader.read(new).await? {
+                let Kind::NarInfo(hash) = object.key.kind() else { continue };
+                let links = match read {
+                    Read::Bytes(bytes) => self.links(&hash, &bytes),
+                    // Deleted since it was listed.
+                    Read::Gone => continue,
+                    Read::Unreadable(_) => self.damaged_links(&[]),
+                };
+                self.graph.read(&hash, &object, &links);
+                if let Some(found) = found.get_mut(&hash) {
+                    *found = object;
+                }
+            }
+            ends.report.event(Event::Looked { what: "narinfos", count });
+        }
+        listings.retain(|hash, _| !self.graph.find(hash).is_some_and(|id| self.graph.is_visible(id)));
+        self.lone_listings = listings.into_iter().collect();
+        Ok(found)
+    }
+
+    fn links(&mut self, hash: &PathHash, bytes: &Bytes) -> Links {
+        match catalog::parse(&self.opened.dir, hash, bytes) {
+            Ok(info) => Links {
+                references: info.references.iter().map(|reference| reference.hash_part()).collect(),
+                size: info.file_size.unwrap_or(info.nar_size.get()),
+                nar: Some(info.url),
+                is_damaged: false,
+            },
+            Err(_) => self.damaged_links(bytes),
+        }
+    }
+
+    fn damaged_links(&mut self, bytes: &[u8]) -> Links {
+        let left = catalog::remnants(bytes);
+        self.nar_unknown |= left.url.is_none();
+        Links { references: left.references, nar: left.url, size: 0, is_damaged: true }
+    }
+
+    async fn look_at_nars(&mut self, ends: &Ends) -> Result<(), PruneError> {
+        let mut pages = nar_pages(ends.bucket.as_ref());
+        while let Some(page) = pages.try_next().await? {
+            for object in page {
+                self.nars += 1;
+                self.stored += object.size;
+                if self.graph.saw_nar(object.key.as_str(), object.size) {
+                    continue;
+                }
+                // What no narinfo could name is not ours.
+                if let Ok(url) = NarUrl::parse(object.key.as_str()) {
+                    let orphan = Orphan { size: object.size, modified: object.modified, trashed: None };
+                    self.orphans.insert(url, orphan);
+                }
+            }
+            ends.report.event(Event::Looked { what: "NARs", count: self.nars });
+        }
+        Ok(())
+    }
+
+    async fn look_at_trash(&mut self, ends: &Ends) -> Result<(), PruneError> {
+        let bucket = ends.bucket.as_ref();
+        let missing: HashSet<PathHash> = self.missing();
+        // Oldest first: since when a NAR is garbage, and the newest version of a narinfo.
+        let mut listed = list_all(bucket, &Prefix::trash()).await?;
+        listed.sort_by(|a, b| (a.modified, &a.key).cmp(&(b.modified, &b.key)));
+        for object in listed {
+            let Some((_, bytes)) = bucket.get(&object.key, MAX_SIZE).await? else { continue };
+            // A damaged one costs the undo of what it names; its NARs are then garbage found anew.
+            let record = match TrashRecord::parse(object.key.as_str(), &bytes) {
+                Ok(record) => record,
+                Err(error @ crate::record::RecordError::Newer { .. }) => return Err(error.into()),
+                Err(_) => continue,
+            };
+            let removed = record.removed.iter().filter_map(|removed| catalog::remnants(&removed.bytes()).url);
+            for url in removed.chain(record.orphans.iter().cloned()) {
+                if let Some(orphan) = self.orphans.get_mut(&url) {
+                    orphan.trashed.get_or_insert(object.modified);
+                }
+            }
+            for removed in record.removed.iter().filter(|removed| missing.contains(&removed.path)) {
+                self.in_trash.insert(removed.path, object.key.clone());
+            }
+            self.trash.push(Trash { key: object.key, at: object.modified });
+        }
+        Ok(())
+    }
+
+    /// References of visible narinfos that are not there; most come from upstream caches.
+    fn missing(&self) -> HashSet<PathHash> {
+        self.graph
+            .visible()
+            .flat_map(|id| self.graph.references(id))
+            .filter(|reference| !self.graph.is_visible(**reference))
+            .map(|reference| self.graph.hash(*reference))
+            .collect()
+    }
+
+    async fn look_at_remains(&mut self, ends: &Ends) -> Result<(), PruneError> {
+        let bucket = ends.bucket.as_ref();
+        // A key without this right cannot abort either; the rest goes on.
+        self.uploads = match bucket.list_uploads(&Prefix::nars()).await {
+            Ok(uploads) => uploads,
+            Err(error) => {
+                let message = format!("Unfinished uploads are not looked at: {}", crate::remedy::chain(&error));
+                ends.report.event(Event::Warning { message: &message });
+                Vec::new()
+            }
+        };
+        for prefix in [Prefix::sweeps(), Prefix::probes()] {
+            let old =
+                |object: &ObjectInfo| self.opened.now.duration_since(object.modified).is_ok_and(|age| age > SWEEP_LIFE);
+            let listed = list_all(bucket, &prefix).await?;
+            self.left_over.extend(listed.into_iter().filter(old).map(|object| object.key));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,320 @@
+//! Pruning: removes what retention no longer covers, while other machines push and prune (docs/pruning.md says what is
+//! promised, docs/protocol.md why it holds).
+//!
+//! A plan is a value: [`plan`] looks and decides, [`carry_out`] does it. Nothing is deleted but what a plan names, and of
+//! that only what a second look confirms.
+//!
+//! refuse on any doubt → look → decide → put back what is missed → announce, look again, trash, delete → garbage
+
+mod contents;
+mod decide;
+mod error;
+mod garbage;
+mod graph;
+mod guard;
+mod records;
+mod restore;
+mod sweep;
+mod undo;
+
+pub use contents::Orphan;
+pub use decide::Reason;
+pub use error::{PruneError, Refusal};
+pub use garbage::Garbage;
+pub use guard::CLOCK_TOLERANCE;
+pub use restore::Restored;
+pub use undo::{Trashed, Undone, list_trash, undo};
+
+use crate::bucket::{Body, Bucket, Headers, Key};
+use crate::catalog;
+use crate::clock::Clock;
+use crate::ledger::Ledger;
+use crate::nix::{NarInfo, PathHash};
+use crate::push::{Interrupt, PushError};
+use crate::record::{TrashRecord, Why, seconds};
+use crate::report::{Event, Report};
+use bytes::Bytes;
+use contents::Contents;
+use decide::{Decision, Retirement};
+use graph::Id;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use sweep::Swept;
+use ulid::Ulid;
+
+/// What does the work.
+#[derive(Clone)]
+pub struct Ends {
+    pub bucket: Arc<dyn Bucket>,
+    pub ledger: Arc<Ledger>,
+    pub clock: Arc<dyn Clock>,
+    pub report: Arc<dyn Report>,
+}
+
+/// What a user can set.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long a root stays after it was last pushed.
+    pub retention: Duration,
+    pub max_size: Option<MaxSize>,
+    /// How long a NAR stays after nothing points at it any more.
+    pub nar_grace: Duration,
+    /// Lifts the safety stop: more than half of all paths may go at once.
+    pub remove_most: bool,
+    /// Writes nothing, not even to see whether it would be listed.
+    pub dry_run: bool,
+    /// For people who wonder whose sweep that is: `user@host`.
+    pub who: String,
+    pub interrupt: Interrupt,
+}
+
+/// Clients that have seen a narinfo may come for its NAR for so long.
+pub const NAR_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// A limit on the stored bytes that narinfos point at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxSize {
+    /// Above this the oldest roots go,
+    pub max: u64,
+    /// until no more than this is left.
+    pub target: u64,
+}
+
+/// What a prune will do, and why.
+pub struct PrunePlan {
+    contents: Contents,
+    retirement: Retirement,
+    /// Referrers before what they refer to.
+    condemned: Vec<(Id, Reason)>,
+    restorations: BTreeMap<Key, Vec<PathHash>>,
+    garbage: Garbage,
+    pub counts: Counts,
+}
+
+/// The plan in numbers. Sizes are bytes as stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Narinfos.
+    pub paths: u64,
+    /// Not understood, and therefore kept with all that they may refer to.
+    pub damaged: u64,
+    /// Past their retention.
+    pub expired: u64,
+    /// Retired because the bucket is too large.
+    pub retired: u64,
+    /// To be put back from trash, since something refers to them.
+    pub restored: u64,
+    /// Bytes of NARs that narinfos point at, before and after.
+    pub bytes: u64,
+    pub bytes_kept: u64,
+    /// The size limit is still exceeded by what may not be removed (pins, pushes in progress, the last 24 hours).
+    pub is_still_too_large: bool,
+    /// All NARs, and their bytes.
+    pub nars: u64,
+    pub stored: u64,
+    /// NARs that nothing points at; `due_*` go now, the others when their grace has passed.
+    pub garbage: u64,
+    pub garbage_bytes: u64,
+    pub due: u64,
+    pub due_bytes: u64,
+    pub uploads: u64,
+    pub records: u64,
+}
+
+/// One path that is to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    pub path: PathHash,
+    pub reason: Reason,
+    /// Stored bytes of its NAR, which other paths may share.
+    pub size: u64,
+    /// When it was last pushed as a root, or written.
+    pub last_pushed: SystemTime,
+    /// `None` where it is gone since.
+    pub info: Option<NarInfo>,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Paths whose narinfos were deleted.
+    pub removed: Vec<PathHash>,
+    /// Condemned, but needed again at the second look.
+    pub rescued: u64,
+    /// Put back from trash.
+    pub restored: u64,
+    /// Objects that could not be deleted or put back.
+    pub failed: u64,
+    /// NARs that were deleted, and their bytes.
+    pub nars: u64,
+    pub freed: u64,
+    pub uploads: u64,
+    pub records: u64,
+    /// What can be undone, by these ids.
+    pub trash: Vec<Ulid>,
+    /// Time ran out or the user stopped it: the next prune goes on.
+    pub is_unfinished: bool,
+}
+
+/// S0 and S1: looks at everything, decides, and changes nothing but a probe object.
+pub async fn plan(ends: &Ends, options: &Options) -> Result<PrunePlan, PruneError> {
+    let opened = guard::open(ends, options).await?;
+    let contents = tokio::select! {
+        contents = Contents::look(ends, options, opened) => contents?,
+        () = options.interrupt.raised() => return Err(PruneError::Interrupted),
+    };
+    Ok(PrunePlan::new(contents, options))
+}
+
+/// S2 to S8. An error means that nothing more was tried; what had been begun was ended properly.
+pub async fn carry_out(ends: &Ends, options: &Options, plan: PrunePlan) -> Result<Summary, PruneError> {
+    plan.check_harm(options)?;
+    let mut summary = Summary::default();
+    plan.restore(ends, options, &mut summary).await?;
+    let PrunePlan { mut contents, retirement, condemned, garbage, .. } = plan;
+    let condemned: Vec<Id> = condemned.into_iter().map(|(id, _)| id).collect();
+    let mut orphans = garbage.new;
+    for batch in condemned.chunks(sweep::BATCH) {
+        let orphans = std::mem::take(&mut orphans);
+        let swept = sweep::sweep(ends, options, &mut contents, &retirement, batch, orphans, &mut summary).await?;
+        if swept == Swept::Unfinished || options.interrupt.is_raised() {
+            summary.is_unfinished = true;
+            return Ok(summary);
+        }
+    }
+    if !orphans.is_empty() {
+        let id = Ulid::from_datetime(ends.clock.wall());
+        let mut trash = TrashRecord::new(options.who.clone(), seconds(ends.clock.wall()), Why::Retention);
+        trash.orphans = orphans;
+        let body = Body::from(Bytes::from(trash.print()));
+        ends.bucket.put(&Key::trash(id), body, Headers::COMPRESSED_RECORD).await?;
+    }
+    if !garbage.due.is_empty() {
+        // Time has passed since the plan was made.
+        contents.look_again(ends, &Default::default()).await?;
+    }
+    let mut garbage = garbage::find(&contents, options);
+    let retired = contents.records.pushes.iter().filter(|push| retirement.covers(&contents, push));
+    garbage.records.extend(retired.map(|push| push.key.clone()));
+    garbage::collect(ends, options, &contents, &garbage, &mut summary).await?;
+    contents.tidy_ledger().await;
+    summary.is_unfinished = options.interrupt.is_raised();
+    Ok(summary)
+}
+
+impl PrunePlan {
+    fn new(contents: Contents, options: &Options) -> Self {
+        let Decision { retirement, condemned, bytes, bytes_kept, is_still_too_large } =
+            decide::decide(&contents, options.max_size);
+        let garbage = garbage::find(&contents, options);
+        let graph = &contents.graph;
+        let reasons: HashMap<Id, Reason> = condemned.iter().copied().collect();
+        let ids: Vec<Id> = condemned.iter().map(|(id, _)| *id).collect();
+        let condemned: Vec<(Id, Reason)> =
+            graph.referrers_first(&ids).into_iter().map(|id| (id, reasons[&id])).collect();
+        let restorations = missed(&contents, &reasons);
+        let count = |reason| condemned.iter().filter(|(_, why)| *why == reason).count() as u64;
+        let counts = Counts {
+            paths: graph.visible().count() as u64,
+            damaged: graph.visible().filter(|id| graph.is_damaged(*id)).count() as u64,
+            expired: count(Reason::Retention),
+            retired: count(Reason::Size),
+            restored: restorations.values().map(|paths| paths.len() as u64).sum(),
+            bytes,
+            bytes_kept,
+            is_still_too_large,
+            nars: contents.nars,
+            stored: contents.stored,
+            garbage: contents.orphans.len() as u64,
+            garbage_bytes: garbage.bytes,
+            due: garbage.due.len() as u64,
+            due_bytes: garbage.due.iter().map(|(_, orphan)| orphan.size).sum(),
+            uploads: garbage.uploads.len() as u64,
+            records: garbage.records.len() as u64,
+        };
+        Self { contents, retirement, condemned, restorations, garbage, counts }
+    }
+
+    /// The safety stop; `carry_out` asks it first.
+    pub fn check_harm(&self, options: &Options) -> Result<(), PruneError> {
+        let (condemned, total) = (self.condemned.len() as u64, self.counts.paths);
+        if condemned * 2 > total && !options.remove_most {
+            return Err(Refusal::TooMuch { condemned, total }.into());
+        }
+        Ok(())
+    }
+
+    /// What would go, referrers before what they refer to, with names: read again where the ledger has no copy.
+    pub async fn removals(&self) -> Result<Vec<Removal>, PruneError> {
+        let graph = &self.contents.graph;
+        let ages = decide::ages(&self.contents);
+        let mut removals = Vec::with_capacity(self.condemned.len());
+        for page in self.condemned.chunks(1000) {
+            let ids: Vec<Id> = page.iter().map(|(id, _)| *id).collect();
+            let recalled = self.contents.recall(&ids).await?.into_iter();
+            let mut infos: HashMap<PathHash, NarInfo> = recalled
+                .filter_map(|(hash, bytes)| {
+                    Some((hash, catalog::parse(&self.contents.opened.dir, &hash, &bytes).ok()?))
+                })
+                .collect();
+            removals.extend(page.iter().map(|(id, reason)| Removal {
+                path: graph.hash(*id),
+                reason: *reason,
+                size: graph.size(*id),
+                last_pushed: ages.get(id).copied().unwrap_or(SystemTime::UNIX_EPOCH),
+                info: infos.remove(&graph.hash(*id)),
+            }));
+        }
+        Ok(removals)
+    }
+
+    /// Puts back what visible paths refer to and only trash has: some program that takes no lease relied on it.
+    async fn restore(&self, ends: &Ends, options: &Options, summary: &mut Summary) -> Result<(), PruneError> {
+        for (trash, missed) in &self.restorations {
+            let Some(record) = restore::read_trash(ends, trash).await? else { continue };
+            let wanted = restore::with_references(&self.contents.opened, &record, missed);
+            let external = record.external.iter().copied().collect();
+            let put_back = restore::put_back(ends, options, &self.contents.opened, &wanted, &external);
+            for (path, restored) in put_back.await.map_err(interrupted)? {
+                match restored {
+                    Restored::Done => summary.restored += 1,
+                    Restored::Present => {}
+                    Restored::Failed(why) => {
+                        let message = format!("{path} is referred to again, but was not put back: {why}");
+                        ends.report.event(Event::Warning { message: &message });
+                        summary.failed += 1;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// References of what stays that are in trash, by trash record.
+fn missed(contents: &Contents, going: &HashMap<Id, Reason>) -> BTreeMap<Key, Vec<PathHash>> {
+    let graph = &contents.graph;
+    let staying = graph.visible().filter(|id| !going.contains_key(id));
+    let mut missed: BTreeMap<Key, Vec<PathHash>> = BTreeMap::new();
+    for reference in staying.flat_map(|id| graph.references(id)) {
+        let hash = graph.hash(*reference);
+        if !graph.is_visible(*reference)
+            && let Some(trash) = contents.in_trash.get(&hash)
+        {
+            missed.entry(trash.clone()).or_default().push(hash);
+        }
+    }
+    for paths in missed.values_mut() {
+        paths.sort_unstable();
+        paths.dedup();
+    }
+    missed
+}
+
+fn interrupted(error: PruneError) -> PruneError {
+    match error {
+        PruneError::Lease(PushError::Interrupted) => PruneError::Interrupted,
+        error => error,
+    }
+}

@@ -1,0 +1,160 @@
+//! What other machines rely on: leases, push records, pins.
+//!
+//! A record is never changed once written, so each is read once; what was seen stays counted even when it goes while
+//! the prune works. That can only keep more.
+
+use super::error::{PruneError, Refusal};
+use super::guard::{CLOCK_TOLERANCE, check_stamp};
+use crate::bucket::{Bucket, Key, ObjectInfo, Prefix, list_all};
+use crate::catalog::{Read, Reader};
+use crate::nix::PathHash;
+use crate::record::{Keep, LEASE_TTL, LeaseRecord, MAX_SIZE, PinRecord, PushRecord, RecordError};
+use crate::remedy::chain;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// See the module's head.
+#[derive(Default)]
+pub struct Records {
+    read: HashSet<Key>,
+    pub leases: Vec<Lease>,
+    pub pushes: Vec<Push>,
+    /// Roots of pins that hold.
+    pub pinned: HashSet<PathHash>,
+    /// Records that have expired.
+    pub stale: Vec<Key>,
+}
+
+/// A push in progress.
+pub struct Lease {
+    pub paths: Vec<PathHash>,
+    /// When the push began, by its own clock.
+    pub since: SystemTime,
+}
+
+/// A push that finished, young enough to keep its roots.
+pub struct Push {
+    pub key: Key,
+    /// By the store's clock.
+    pub at: SystemTime,
+    pub roots: Vec<PathHash>,
+}
+
+/// When ages are counted, and what is too old.
+#[derive(Debug, Clone, Copy)]
+pub struct Ages {
+    pub now: SystemTime,
+    pub retention: Duration,
+    /// Later than any stamp may be.
+    pub clock: SystemTime,
+}
+
+impl Records {
+    /// Leases first, then push records and pins. A push that ends meanwhile has either its lease seen here or its
+    /// record.
+    pub async fn look(&mut self, bucket: &dyn Bucket, reader: &Reader, ages: Ages) -> Result<(), PruneError> {
+        self.stale.clear();
+        self.look_at_leases(bucket, ages).await?;
+        self.look_at_pushes(bucket, reader, ages).await?;
+        self.look_at_pins(bucket, reader, ages).await
+    }
+
+    /// When the oldest push in progress began: what it has sent is not garbage, however old it looks.
+    pub fn oldest_lease(&self) -> Option<SystemTime> {
+        self.leases.iter().map(|lease| lease.since).min()
+    }
+
+    async fn look_at_leases(&mut self, bucket: &dyn Bucket, ages: Ages) -> Result<(), PruneError> {
+        for object in list_all(bucket, &Prefix::leases()).await? {
+            check_stamp(&object, ages.clock)?;
+            if age(&object, ages) > LEASE_TTL + CLOCK_TOLERANCE {
+                self.stale.push(object.key);
+                continue;
+            }
+            if self.read.contains(&object.key) {
+                continue;
+            }
+            // Gone since the listing: the push has ended, and its record is in the listing that follows.
+            let Some((_, bytes)) = bucket.get(&object.key, MAX_SIZE).await? else { continue };
+            let record = parsed(&object.key, LeaseRecord::parse(object.key.as_str(), &bytes))?;
+            let since = UNIX_EPOCH.checked_add(Duration::from_secs(record.since)).unwrap_or(ages.now);
+            self.leases.push(Lease { paths: record.paths, since });
+            self.read.insert(object.key);
+        }
+        Ok(())
+    }
+
+    async fn look_at_pushes(&mut self, bucket: &dyn Bucket, reader: &Reader, ages: Ages) -> Result<(), PruneError> {
+        let mut new = Vec::new();
+        for object in list_all(bucket, &Prefix::pushes()).await? {
+            check_stamp(&object, ages.clock)?;
+            if age(&object, ages) >= ages.retention {
+                self.stale.push(object.key);
+            } else if !self.read.contains(&object.key) {
+                new.push(object);
+            }
+        }
+        for (object, bytes) in read_all(reader, new).await? {
+            let record = parsed(&object.key, PushRecord::parse(object.key.as_str(), &bytes))?;
+            let roots = record.roots.iter().map(|root| root.hash_part()).collect();
+            self.pushes.push(Push { key: object.key.clone(), at: object.modified, roots });
+            self.read.insert(object.key);
+        }
+        Ok(())
+    }
+
+    async fn look_at_pins(&mut self, bucket: &dyn Bucket, reader: &Reader, ages: Ages) -> Result<(), PruneError> {
+        let listed = list_all(bucket, &Prefix::pins()).await?;
+        let mut by_name: HashMap<String, Vec<(ObjectInfo, PinRecord)>> = HashMap::new();
+        for (object, bytes) in read_all(reader, listed).await? {
+            check_stamp(&object, ages.clock)?;
+            let record = parsed(&object.key, PinRecord::parse(object.key.as_str(), &bytes))?;
+            let name = object.key.pin_name().unwrap_or_default().to_owned();
+            by_name.entry(name).or_default().push((object, record));
+        }
+        for mut pins in by_name.into_values() {
+            pins.sort_by(|(a, _), (b, _)| (b.modified, &b.key).cmp(&(a.modified, &a.key)));
+            for (newer, (object, record)) in pins.into_iter().enumerate() {
+                let holds = match record.keep {
+                    Keep::Forever => true,
+                    Keep::Days(days) => age(&object, ages) < Duration::from_secs(u64::from(days) * 24 * 3600),
+                    Keep::Last(count) => newer < count as usize,
+                };
+                match holds {
+                    true => self.pinned.extend(record.roots.iter().map(|root| root.hash_part())),
+                    false => self.stale.push(object.key),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Those that are still there. One that cannot be read may keep anything.
+async fn read_all(reader: &Reader, objects: Vec<ObjectInfo>) -> Result<Vec<(ObjectInfo, bytes::Bytes)>, PruneError> {
+    let mut found = Vec::with_capacity(objects.len());
+    for page in objects.chunks(1000) {
+        for (object, read) in reader.read(page.to_vec()).await? {
+            match read {
+                Read::Bytes(bytes) => found.push((object, bytes)),
+                Read::Gone => {}
+                Read::Unreadable(error) => {
+                    return Err(Refusal::Unreadable { key: object.key.to_string(), why: chain(&error) }.into());
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What cannot be understood may keep anything.
+fn parsed<T>(key: &Key, record: Result<T, RecordError>) -> Result<T, PruneError> {
+    record.map_err(|error| match error {
+        RecordError::Newer { .. } => error.into(),
+        error => Refusal::Unreadable { key: key.to_string(), why: chain(&error) }.into(),
+    })
+}
+
+fn age(object: &ObjectInfo, ages: Ages) -> Duration {
+    ages.now.duration_since(object.modified).unwrap_or_default()
+}

@@ -1,0 +1,75 @@
+//! Undo: puts back what a sweep has removed.
+
+use super::error::PruneError;
+use super::restore::{Restored, put_back, read_trash};
+use super::{Ends, Options, guard, interrupted};
+use crate::bucket::{Key, Prefix, list_all};
+use crate::nix::PathHash;
+use crate::push::put_as_it_was;
+use crate::record::Why;
+use std::collections::HashSet;
+use std::time::SystemTime;
+use ulid::Ulid;
+
+/// One trash record, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trashed {
+    pub id: Ulid,
+    /// By the store's clock.
+    pub at: SystemTime,
+    pub who: String,
+    pub why: Why,
+    pub paths: u64,
+    pub orphans: u64,
+}
+
+/// What became of each path of a trash record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undone {
+    pub why: Why,
+    pub paths: Vec<(PathHash, Restored)>,
+}
+
+/// What can be undone, newest first. Damaged records are left out.
+pub async fn list_trash(ends: &Ends) -> Result<Vec<Trashed>, PruneError> {
+    let mut found = Vec::new();
+    for object in list_all(ends.bucket.as_ref(), &Prefix::trash()).await? {
+        let Some(id) = object.key.id() else { continue };
+        let record = match read_trash(ends, &object.key).await {
+            Ok(Some(record)) => record,
+            Ok(None) | Err(PruneError::Record(_)) => continue,
+            Err(error) => return Err(error),
+        };
+        found.push(Trashed {
+            id,
+            at: object.modified,
+            who: record.who,
+            why: record.why,
+            paths: record.removed.len() as u64,
+            orphans: record.orphans.len() as u64,
+        });
+    }
+    found.sort_by_key(|trash| std::cmp::Reverse((trash.at, trash.id)));
+    Ok(found)
+}
+
+/// Puts back all that the sweep `id` has removed, as far as NARs and references are there.
+///
+/// What was set aside because it was damaged comes back byte for byte where it cannot come back sound: the user asked for
+/// it.
+pub async fn undo(ends: &Ends, options: &Options, id: Ulid) -> Result<Undone, PruneError> {
+    let opened = guard::open(ends, options).await?;
+    let Some(record) = read_trash(ends, &Key::trash(id)).await? else { return Err(PruneError::NoTrash(id)) };
+    let external: HashSet<PathHash> = record.external.iter().copied().collect();
+    let mut paths = put_back(ends, options, &opened, &record.removed, &external).await.map_err(interrupted)?;
+    if record.why == Why::Damage {
+        for (path, restored) in &mut paths {
+            let removed = record.removed.iter().find(|removed| removed.path == *path);
+            if let (Restored::Failed(_), Some(removed)) = (&*restored, removed) {
+                put_as_it_was(ends.bucket.as_ref(), path, removed.bytes()).await?;
+                *restored = Restored::Done;
+            }
+        }
+    }
+    Ok(Undone { why: record.why, paths })
+}
