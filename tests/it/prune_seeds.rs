@@ -63,8 +63,7 @@ impl Bench {
 /// Tries again as loft does, but without waiting long.
 fn retrying() -> Wrap {
     Arc::new(|port: Arc<Port>| {
-        let policy =
-            RetryPolicy { base: Duration::from_millis(1), cap: Duration::from_millis(2), ..RetryPolicy::default() };
+        let policy = RetryPolicy { base: Duration::ZERO, cap: Duration::ZERO, ..RetryPolicy::default() };
         let retrying = Retrying::new(port, policy, Arc::new(PausedClock::start()), Arc::new(Silent));
         Arc::new(retrying.with_jitter(Arc::new(|longest| longest)))
     })
@@ -100,7 +99,7 @@ fn seeds(usual: Range<u64>) -> Range<u64> {
 fn weeks_of_trouble() {
     let bench = Bench::new();
     let (since, mut steps) = (Instant::now(), 0);
-    let seeds = seeds(0..1000);
+    let seeds = seeds(0..500);
     for seed in seeds.clone() {
         match run(&bench, seed, false).0 {
             Ok(taken) => steps += taken,

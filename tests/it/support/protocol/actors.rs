@@ -7,15 +7,17 @@ use super::shelf::Shelf;
 use crate::support::memory::Memory;
 use crate::support::time::TestClock;
 use crate::support::world;
-use loft::bucket::{Bucket, Key, Kind, Prefix};
+use loft::bucket::{Bucket, Key, Kind, ObjectInfo, Prefix};
 use loft::ledger::Ledger;
 use loft::nix::{PathHash, StorePath};
 use loft::plan::Request;
-use loft::push::{self, Options};
+use loft::prune;
+use loft::push::{self, Interrupt, Options};
 use loft::report::Silent;
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+use ulid::Ulid;
 
 /// What became of a process.
 #[derive(Clone)]
@@ -49,13 +51,16 @@ impl fmt::Debug for Ended {
 /// What stands between a process and its bucket.
 pub type Wrap = Arc<dyn Fn(Arc<Port>) -> Arc<dyn Bucket> + Send + Sync>;
 
+/// What a process can see of an answer, given the store's time; told apart for requests that are no choice.
+pub type Lens = fn(&Ask, Answer, SystemTime, bool) -> Answer;
+
 /// A process in a scenario.
 #[derive(Clone)]
 pub struct Actor {
     pub name: String,
     pub start: Start<Ended>,
     /// What the process can see of an answer.
-    pub lens: fn(&Ask, Answer) -> Answer,
+    pub lens: Lens,
     /// Whether time passes for it.
     pub clock_stands: bool,
 }
@@ -72,10 +77,10 @@ pub fn pusher(name: &str, shelf: &Arc<Shelf>, roots: &[StorePath], options: &Opt
     let start: Start<Ended> = Arc::new(move |port, clock| {
         let ends = push::Ends {
             store: shelf.clone(),
-            bucket: wrap(port),
+            bucket: wrap(port.clone()),
             ledger: Arc::new(Ledger::in_memory()),
             clock,
-            report: Arc::new(Silent),
+            report: port,
             requests: Arc::default(),
         };
         let (options, request, closure) = (options.clone(), Request::Closures(roots.clone()), closure.clone());
@@ -90,6 +95,54 @@ pub fn pusher(name: &str, shelf: &Arc<Shelf>, roots: &[StorePath], options: &Opt
     Actor { name: name.to_owned(), start, lens: pusher_lens, clock_stands: false }
 }
 
+/// Prunes once, with an empty ledger.
+pub fn pruner(name: &str, options: &prune::Options, wrap: Wrap) -> Actor {
+    let options = prune::Options { who: name.to_owned(), ..options.clone() };
+    let start: Start<Ended> = Arc::new(move |port, clock| {
+        let (ends, options) = (prune_ends(wrap(port), clock, Arc::new(Ledger::in_memory())), options.clone());
+        Box::pin(async move { Ended::Over(told(pruned(&ends, &options).await)) })
+    });
+    Actor { name: name.to_owned(), start, lens: pruner_lens, clock_stands: false }
+}
+
+/// Undoes a sweep.
+pub fn undoer(name: &str, sweep: Ulid, options: &prune::Options, wrap: Wrap) -> Actor {
+    let options = prune::Options { who: name.to_owned(), ..options.clone() };
+    let start: Start<Ended> = Arc::new(move |port, clock| {
+        let (ends, options) = (prune_ends(wrap(port), clock, Arc::new(Ledger::in_memory())), options.clone());
+        Box::pin(async move {
+            let undone = prune::undo(&ends, &options, sweep).await;
+            Ended::Over(told(undone.map(|undone| format!("{undone:?}"))))
+        })
+    });
+    Actor { name: name.to_owned(), start, lens: pruner_lens, clock_stands: false }
+}
+
+pub fn prune_ends(bucket: Arc<dyn Bucket>, clock: Arc<TestClock>, ledger: Arc<Ledger>) -> prune::Ends {
+    prune::Ends { bucket, ledger, clock, report: Arc::new(Silent) }
+}
+
+async fn pruned(ends: &prune::Ends, options: &prune::Options) -> Result<String, prune::PruneError> {
+    let plan = prune::plan(ends, options).await?;
+    Ok(format!("{:?}", prune::carry_out(ends, options, plan).await?))
+}
+
+fn told(result: Result<String, prune::PruneError>) -> String {
+    result.unwrap_or_else(|error| loft::remedy::chain(&error))
+}
+
+pub fn prune_options(retention: Duration) -> prune::Options {
+    prune::Options {
+        retention,
+        max_size: None,
+        nar_grace: prune::NAR_GRACE,
+        remove_most: true,
+        dry_run: false,
+        who: String::new(),
+        interrupt: Interrupt::default(),
+    }
+}
+
 /// One encoder, so that the number of cores does not matter.
 pub fn push_options(who: &str) -> Options {
     Options {
@@ -102,7 +155,7 @@ pub fn push_options(who: &str) -> Options {
 
 /// A push looks at nothing but which narinfos there are (`push::presence`), so two buckets that
 /// differ elsewhere look the same to it.
-fn pusher_lens(ask: &Ask, answer: Answer) -> Answer {
+fn pusher_lens(ask: &Ask, answer: Answer, _: SystemTime, _: bool) -> Answer {
     match answer {
         Answer::Objects { mut objects, next } if ask.on() == Prefix::all().as_str() => {
             objects.retain(|object| matches!(object.key.kind(), Kind::NarInfo(_)));
@@ -123,10 +176,23 @@ fn pusher_lens(ask: &Ask, answer: Answer) -> Answer {
     }
 }
 
+/// A prune passes over what lies beside narinfos in the listing of all (`prune::contents`), over NARs
+/// that are younger than a day, and over sweeps that others may still be at when it looks for what was
+/// left behind.
+fn pruner_lens(ask: &Ask, answer: Answer, now: SystemTime, is_private: bool) -> Answer {
+    let Answer::Objects { mut objects, next } = answer else { return answer };
+    let is_older = |object: &ObjectInfo, age: Duration| now.duration_since(object.modified).unwrap_or_default() > age;
+    match ask.on() {
+        "" => objects.retain(|object| matches!(object.key.kind(), Kind::NarInfo(_))),
+        "nar/" => objects.retain(|object| is_older(object, Duration::from_secs(86_400))),
+        "loft/v1/sweep/" if is_private => objects.retain(|object| is_older(object, push::SWEEP_LIFE)),
+        _ => {}
+    }
+    Answer::Objects { objects, next }
+}
+
 /// Runs a process alone on `bucket`, by the bucket's clock.
 pub fn run_alone(actor: &Actor, bucket: &Memory) -> Ended {
-    let clock = TestClock::default();
-    clock.set_wall(loft::clock::Clock::wall(bucket.clock.as_ref()));
     let now = || at_once(bucket.now()).unwrap();
     let mut start = actor.start.clone();
     loop {

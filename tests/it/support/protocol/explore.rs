@@ -22,7 +22,7 @@ use super::machine::Machine;
 use crate::support::memory::{Memory, Object};
 use crate::support::oracle::Oracle;
 use crate::support::time::TestClock;
-use loft::bucket::{Key, Kind, Prefix};
+use loft::bucket::{Key, Kind};
 use loft::nix::{PathHash, Sha256, StorePath};
 use loft::record::PushRecord;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -42,9 +42,12 @@ pub struct Scenario {
     pub closures: HashMap<StorePath, Vec<PathHash>>,
     /// Younger push records are promises.
     pub retention: Duration,
-    /// Requests that commute with all that others may do.
-    pub private: fn(&Ask) -> bool,
+    /// Requests that commute with all that others may do, by themselves and by what their process has asked before.
+    pub private: fn(&Ask, &Past<'_>) -> bool,
 }
+
+/// What a process has asked before.
+pub type Past<'a> = dyn Fn(&dyn Fn(&Ask) -> bool) -> bool + 'a;
 
 /// What a search found.
 pub struct Found {
@@ -56,6 +59,8 @@ pub struct Found {
     pub broken: Option<(String, Vec<String>)>,
     /// Nothing was left out.
     pub is_complete: bool,
+    /// How processes ended, and in how many histories.
+    pub ends: BTreeMap<String, usize>,
 }
 
 /// Goes through at most `limit` states, nearest first.
@@ -127,7 +132,13 @@ impl<'a> Search<'a> {
 
     fn found(&self, broken: Option<(String, Vec<String>)>, is_complete: bool) -> Found {
         let histories = self.processes.iter().map(|process| process.nodes.len()).sum();
-        Found { states: self.states.len(), histories, buckets: self.buckets.known.len(), broken, is_complete }
+        let mut ends = BTreeMap::new();
+        for process in &self.processes {
+            for ended in process.nodes.iter().filter_map(|node| node.ended.as_ref()) {
+                *ends.entry(format!("{}: {ended:?}", process.actor.name)).or_default() += 1;
+            }
+        }
+        Found { states: self.states.len(), histories, buckets: self.buckets.known.len(), broken, is_complete, ends }
     }
 
     fn followers(&mut self, state: &State) -> Vec<(Move, State)> {
@@ -163,13 +174,15 @@ impl<'a> Search<'a> {
         let waiting = &self.processes[actor].node(state.at[actor]).waiting[ask];
         let is_late = waiting.ask.within().is_some_and(|within| elapsed - waiting.asked >= within);
         let request = waiting.number;
+        let is_private = waiting.is_private;
         let (answer, bucket) = match (is_late, lost) {
             (true, _) => (self.buckets.answers.intern(Answer::Failed(Failure::Expired)), state.bucket),
             (false, true) => (self.buckets.answers.intern(Answer::Done), state.bucket),
             (false, false) => {
-                let asked = (state.bucket, actor as u8, request, state.time);
+                let asked = (state.bucket, actor as u8 * 2 + u8::from(is_private), request, state.time);
                 let ask = &self.processes[actor].asks[request as usize];
-                self.buckets.carry_out(asked, ask, self.scenario.now + elapsed, self.scenario.actors[actor].lens)
+                let (lens, now) = (self.scenario.actors[actor].lens, self.scenario.now + elapsed);
+                self.buckets.carry_out(asked, ask, now, |answer| lens(ask, answer, now, is_private))
             }
         };
         if waiting_is_stale(self.processes[actor].node(state.at[actor]), ask, answer, state.time) {
@@ -279,7 +292,7 @@ struct Waiting {
     is_private: bool,
     /// When, after the start.
     asked: Duration,
-    /// Where it is a poll: what it was answered last, and when.
+    /// Where it is asked again after a sleep: what the answer was, and when.
     last: Option<(u32, u8)>,
 }
 
@@ -402,8 +415,8 @@ impl<'a> Process<'a> {
                 }
                 From::Start { .. } => None,
             };
-            let is_private = (self.scenario.private)(&ask);
-            let last = if is_poll(&ask) { self.last(&from, &ask) } else { None };
+            let is_private = (self.scenario.private)(&ask, &|sought| self.has_asked(&from, sought));
+            let last = if machine.has_slept() { self.last(&from, &ask) } else { None };
             Waiting { number, is_private, asked: before.unwrap_or(now), last, ask }
         });
         let waiting = waiting.collect();
@@ -438,6 +451,18 @@ impl<'a> Process<'a> {
         None
     }
 
+    /// Whether one of the requests that were answered up to `from` is `sought`.
+    fn has_asked(&self, from: &From, sought: &dyn Fn(&Ask) -> bool) -> bool {
+        let mut from = from;
+        while let From::Answer { node, ask, .. } = from {
+            if sought(&self.node(*node).waiting[usize::from(*ask)].ask) {
+                return true;
+            }
+            from = &self.node(*node).from;
+        }
+        false
+    }
+
     /// The marks of `before` that still apply after its `answered`-th request was answered.
     fn carry_marks(&self, before: u32, after: u32, marks: u8, answered: usize) -> u8 {
         if marks == 0 {
@@ -461,11 +486,6 @@ impl<'a> Process<'a> {
     }
 }
 
-/// A push that waits for a sweep looks at it again and again.
-fn is_poll(ask: &Ask) -> bool {
-    matches!(ask, Ask::List { prefix, .. } if prefix == Prefix::sweeps().as_str())
-}
-
 type Asked = (u32, u8, u32, u8);
 
 /// Every content that the bucket had, and what requests do to it.
@@ -474,7 +494,7 @@ struct Buckets {
     all: Vec<BTreeMap<Key, Object>>,
     known: HashMap<Sha256, u32>,
     answers: Answers,
-    /// By content, process, its request and the time: the answer, and the content after.
+    /// By content, process and lens, its request and the time: the answer, and the content after.
     done: HashMap<Asked, (u32, u32), Quick>,
     verdicts: HashMap<u32, Result<HashSet<PathHash>, String>>,
     oracle: Oracle,
@@ -496,7 +516,13 @@ impl Buckets {
         })
     }
 
-    fn carry_out(&mut self, asked: Asked, ask: &Ask, now: SystemTime, lens: fn(&Ask, Answer) -> Answer) -> (u32, u32) {
+    fn carry_out(
+        &mut self,
+        asked: Asked,
+        ask: &Ask,
+        now: SystemTime,
+        lens: impl Fn(Answer) -> Answer,
+    ) -> (u32, u32) {
         let bucket = asked.0;
         if let Some(done) = self.done.get(&asked) {
             return *done;
@@ -504,7 +530,7 @@ impl Buckets {
         let memory = Memory::garage();
         memory.clock.set_wall(now);
         memory.restore(self.all[bucket as usize].clone());
-        let answer = self.answers.intern(lens(ask, ask.carry_out(&memory)));
+        let answer = self.answers.intern(lens(ask.carry_out(&memory)));
         let after = if ask.changes() { self.intern(memory.objects()) } else { bucket };
         self.done.insert(asked, (answer, after));
         (answer, after)

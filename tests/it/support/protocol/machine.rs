@@ -28,6 +28,8 @@ pub struct Machine<T> {
     /// By how much the clock was moved.
     elapsed: Duration,
     result: Arc<Mutex<Option<T>>>,
+    /// It slept before it asked what it asks now.
+    has_slept: bool,
 }
 
 impl<T: Clone + 'static> Machine<T> {
@@ -51,13 +53,17 @@ impl<T: Clone + 'static> Machine<T> {
             *ended.lock().unwrap() = Some(value);
             bell.asked.notify_one();
         });
-        let mut machine = Self { runtime: Some(runtime), process, idle, port, clock, elapsed: Duration::ZERO, result };
+        let mut machine = Self { runtime: Some(runtime), process, idle, port, clock, elapsed: Duration::ZERO, result, has_slept: false };
         machine.settle();
         machine
     }
 
     pub fn waiting(&self) -> Vec<Ask> {
         self.port.waiting()
+    }
+
+    pub fn has_slept(&self) -> bool {
+        self.has_slept
     }
 
     /// What it returned, if it has.
@@ -99,9 +105,10 @@ impl<T: Clone + 'static> Machine<T> {
     /// Runs until it can go no further. One that merely sleeps is woken: its sleep is over sooner or
     /// later, and what it then asks waits as long as it takes.
     fn settle(&mut self) {
-        self.process.block_on(self.runtime(), async {
+        self.has_slept = self.process.block_on(self.runtime(), async {
             self.run_on().await;
-            if !self.has_news() {
+            let sleeps = !self.has_news();
+            if sleeps {
                 // Nobody listens for `idle` now, so the runtime's time goes on to the next timer.
                 let news = async {
                     while !self.has_news() {
@@ -111,20 +118,27 @@ impl<T: Clone + 'static> Machine<T> {
                 tokio::time::timeout(Duration::from_secs(86_400), news).await.expect("the process waits for nothing");
                 self.run_on().await;
             }
+            sleeps
         });
     }
 
-    /// Runs until all tasks wait, and no thread works for them. Threads may beget threads; nobody here
-    /// needs more than three in a row before a request.
+    /// Runs until all tasks wait, and no thread works for them.
+    ///
+    /// A process that waits for the bucket has no other threads than encoders, which are counted. For
+    /// the rest (reading the store, reading the ledger) the queue is waited for, a few times since one
+    /// thread may beget another before anything is asked.
     async fn run_on(&self) {
-        let mut rounds = 0;
-        loop {
-            let before = self.port.count();
+        for _ in 0..4 {
             self.idle.notified().await;
-            tokio::task::spawn_blocking(|| ()).await.unwrap();
-            self.idle.notified().await;
-            rounds += 1;
-            if self.port.count() == before && (rounds >= 4 || self.has_news()) {
+            while !self.port.is_settled() && self.result.lock().unwrap().is_none() {
+                let before = self.port.count();
+                tokio::task::spawn_blocking(|| ()).await.unwrap();
+                self.idle.notified().await;
+                if self.port.count() == before {
+                    break;
+                }
+            }
+            if self.has_news() {
                 return;
             }
         }

@@ -5,6 +5,8 @@ use super::names::Names;
 use async_trait::async_trait;
 use bytes::Bytes;
 use loft::bucket::{Body, Bucket, BucketError, Headers, Key, ObjectInfo, Page, Part, Prefix, Upload};
+use loft::report::{Event, Report};
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, oneshot};
@@ -20,13 +22,17 @@ struct State {
     waiting: Vec<(Ask, oneshot::Sender<Answer>)>,
     /// How much was asked so far.
     count: u64,
+    /// Encoders that began and have not sent their NAR yet: they may be at work on a thread.
+    encoding: usize,
+    /// NARs that were sent, perhaps more than once.
+    sent: HashSet<String>,
     /// The store's clock, as the last answer said.
     now: SystemTime,
 }
 
 impl Port {
     pub fn new(process: &str, now: SystemTime) -> Self {
-        let state = State { names: Names::new(process), waiting: Vec::new(), count: 0, now };
+        let state = State { names: Names::new(process), waiting: Vec::new(), count: 0, encoding: 0, sent: HashSet::new(), now };
         Self { state: Mutex::new(state), asked: Notify::new() }
     }
 
@@ -35,6 +41,12 @@ impl Port {
         let mut asks: Vec<Ask> = self.state().waiting.iter().map(|(ask, _)| ask.clone()).collect();
         asks.sort();
         asks
+    }
+
+    /// Something waits for an answer, and no thread is at work that could ask more.
+    pub fn is_settled(&self) -> bool {
+        let state = self.state();
+        !state.waiting.is_empty() && state.encoding == 0
     }
 
     pub fn count(&self) -> u64 {
@@ -60,6 +72,12 @@ impl Port {
         let (on, answer) = {
             let mut state = self.state();
             let on = ask.on().to_owned();
+            if let Ask::Put { key, .. } = &ask
+                && key.starts_with("nar/")
+                && state.sent.insert(key.clone())
+            {
+                state.encoding = state.encoding.saturating_sub(1);
+            }
             let ask = state.names.outward(ask);
             let (sender, answer) = oneshot::channel();
             state.waiting.retain(|(_, sender)| !sender.is_closed());
@@ -80,6 +98,15 @@ impl Port {
         match self.ask(ask).await? {
             Answer::Done => Ok(()),
             other => panic!("{other:?} is no answer to a change"),
+        }
+    }
+}
+
+/// A process tells its port when a thread begins to read files.
+impl Report for Port {
+    fn event(&self, event: Event<'_>) {
+        if let Event::Started { .. } = event {
+            self.state().encoding += 1;
         }
     }
 }
