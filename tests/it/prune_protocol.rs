@@ -1,20 +1,31 @@
 //! The protocol of pushes and prunes holds in all interleavings of a few processes.
 
 use crate::support::fixture_store::FixtureStore;
-use crate::support::memory::Memory;
-use crate::support::protocol::actors::{self, Actor, plain, prune_options, pruner, push_options, pusher, run_alone};
+use crate::support::memory::{Memory, Object};
+use crate::support::protocol::ablation::Ablation;
+use crate::support::protocol::actors::{
+    self, Actor, Wrap, plain, prune_options, pruner, push_options, pusher, run_alone, undoer,
+};
 use crate::support::protocol::ask::Ask;
 use crate::support::protocol::explore::{Found, Past, Scenario, explore};
 use crate::support::protocol::shelf::Shelf;
 use crate::support::protocol::sim::keys;
+use loft::bucket::{Key, Kind, Prefix};
+use loft::clock::Clock;
 use loft::nix::StorePath;
 use loft::push::Options;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+use ulid::Ulid;
 
-const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 const RETENTION: Duration = Duration::from_secs(30 * 86_400);
+/// A sweep counts for 11 minutes, a lease for 60 and 5 more that clocks may be off.
+const SWEEP_EXPIRES: Duration = Duration::from_secs(12 * 60);
+const LEASE_EXPIRES: Duration = Duration::from_secs(66 * 60);
+/// More states than any scenario here has.
+const LIMIT: usize = 40_000_000;
 
 /// What is in the bucket at first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,42 +57,72 @@ fn shared() -> Shared {
 }
 
 impl Shared {
-    fn push(&self, name: &str, root: &StorePath) -> Actor {
-        pusher(name, &self.shelf, &[root.clone()], &self.options, plain())
+    /// Pushes what a scenario has for this pusher.
+    fn push(&self, name: &str, before: Before, wrap: Wrap) -> Actor {
+        let root = match (name, before) {
+            ("before", Before::OldReference | Before::RemovedReference) => &self.n,
+            (_, Before::OldRoot) => &self.r,
+            ("A", _) => &self.a,
+            _ => &self.b,
+        };
+        pusher(name, &self.shelf, &[root.clone()], &self.options, wrap)
     }
 
-    fn prune(&self, name: &str) -> Actor {
-        pruner(name, &prune_options(RETENTION), plain())
+    fn prune(&self, name: &str, wrap: Wrap) -> Actor {
+        pruner(name, &prune_options(RETENTION), wrap)
     }
 
     /// So many pushers and pruners.
     fn actors(&self, before: Before, pushers: usize, pruners: usize) -> Vec<Actor> {
-        let roots = if before == Before::OldRoot { [&self.r, &self.r] } else { [&self.a, &self.b] };
-        let pushes = ["A", "B"].iter().zip(roots).map(|(name, root)| self.push(name, root)).take(pushers);
-        pushes.chain(["1", "2"].iter().map(|name| self.prune(name)).take(pruners)).collect()
+        self.actors_with(before, (pushers, plain()), (pruners, plain()))
     }
 
-    fn scenario(&self, before: Before, actors: Vec<Actor>, jumps: &[Duration]) -> Scenario {
+    fn actors_with(&self, before: Before, pushers: (usize, Wrap), pruners: (usize, Wrap)) -> Vec<Actor> {
+        let pushes = ["A", "B"].iter().take(pushers.0).map(|name| self.push(name, before, pushers.1.clone()));
+        pushes.chain(["X", "Y"].iter().take(pruners.0).map(|name| self.prune(name, pruners.1.clone()))).collect()
+    }
+
+    /// What the sweep of the past has put into trash.
+    fn sweep_before(&self, objects: &BTreeMap<Key, Object>) -> Ulid {
+        objects.keys().find(|key| key.kind() == Kind::Trash).and_then(Key::id).unwrap()
+    }
+
+    /// `wrap` stood between whoever pushed in the past and the bucket.
+    fn scenario(&self, before: Before, wrap: Wrap, actors: Vec<Actor>, jumps: &[Duration]) -> Scenario {
+        let objects = self.objects(before, wrap);
+        self.scenario_of(objects, actors, jumps)
+    }
+
+    fn objects(&self, before: Before, wrap: Wrap) -> (BTreeMap<Key, Object>, SystemTime) {
         let bucket = Memory::garage();
-        run_alone(&self.push("before", if before == Before::OldRoot { &self.r } else { &self.n }), &bucket);
+        run_alone(&self.push("before", before, wrap), &bucket);
         if before == Before::RemovedReference {
             bucket.clock.advance(50 * DAY);
-            println!("{:?}", run_alone(&self.prune("before"), &bucket));
+            run_alone(&self.prune("before", plain()), &bucket);
         }
         bucket.clock.advance(60 * DAY);
         // An expired record keeps nothing; that each prune deletes it would only multiply states.
-        for key in keys(&bucket, "loft/v1/push/") {
+        for key in keys(&bucket, Prefix::pushes().as_str()) {
             bucket.lose(&key);
         }
+        (bucket.objects(), bucket.clock.wall())
+    }
+
+    fn scenario_of(
+        &self,
+        (objects, now): (BTreeMap<Key, Object>, SystemTime),
+        actors: Vec<Actor>,
+        jumps: &[Duration],
+    ) -> Scenario {
         let hashes = |root: &StorePath| self.shelf.closure(&[root.clone()]).iter().map(StorePath::hash_part).collect();
         Scenario {
-            objects: bucket.objects(),
-            now: loft::clock::Clock::wall(bucket.clock.as_ref()),
+            objects,
+            now,
             actors,
             jumps: jumps.to_vec(),
             closures: [&self.n, &self.r, &self.a, &self.b].map(|root| (root.clone(), hashes(root))).into(),
             retention: RETENTION,
-            private,
+            private: if jumps.is_empty() { private } else { private_in_time },
         }
     }
 }
@@ -100,11 +141,17 @@ fn private(ask: &Ask, past: &Past<'_>) -> bool {
     matches!(ask, Ask::Get { .. }) || private_but_for_gets(ask, past)
 }
 
+/// Where time passes, what a prune takes for the time is a choice as well, and so is how long its records take.
+fn private_in_time(ask: &Ask, past: &Past<'_>) -> bool {
+    private(ask, past) && ask.on() != Key::cache_info().as_str() && !ask.on().starts_with(Prefix::trash().as_str())
+}
+
 fn private_but_for_gets(ask: &Ask, past: &Past<'_>) -> bool {
     let is_about = |prefixes: &[&str]| prefixes.iter().any(|prefix| ask.on().starts_with(prefix));
     match ask {
         Ask::Get { key, .. } => actors::is_settled_early(key) || is_about(&["loft/v1/trash/"]),
-        Ask::Put { .. } => is_about(&["nar/", "loft/v1/probe/", "loft/v1/trash/"]),
+        Ask::Put { key, .. } if is_about(&["nar/"]) => key.contains('-'),
+        Ask::Put { .. } => is_about(&["loft/v1/probe/", "loft/v1/trash/"]),
         Ask::Delete { .. } => is_about(&["loft/v1/probe/"]),
         Ask::List { .. } if is_about(&["loft/v1/sweep/"]) => past(&|ask| ask.on() == "nar/"),
         Ask::List { .. } => is_about(&["loft/v1/probe/", "loft/v1/pin/", "loft/v1/trash/"]),
@@ -113,27 +160,183 @@ fn private_but_for_gets(ask: &Ask, past: &Past<'_>) -> bool {
     }
 }
 
-fn tell(name: &str, found: &Found, since: Instant) {
-    let Found { states, histories, buckets, is_complete, .. } = found;
-    println!("{name}: {states} states, {histories} histories, {buckets} buckets, complete: {is_complete}, {:?}", since.elapsed());
-    for (end, count) in found.ends.iter().filter(|_| std::env::var("ENDS").is_ok()) {
-        println!("    {count} × {end}");
-    }
+/// Goes through a scenario and tells what it found.
+fn search(name: &str, scenario: &Scenario) -> Found {
+    let since = Instant::now();
+    let found = explore(scenario, LIMIT);
+    let Found { states, histories, buckets, is_complete, .. } = &found;
+    let all = if *is_complete { "all of them" } else { "not all" };
+    println!("{name}: {states} states ({all}), {histories} histories, {buckets} buckets, {:?}", since.elapsed());
     if let Some((why, trace)) = &found.broken {
-        println!("{why}\n  {}", trace.join("\n  "));
+        println!("{why}\n    {}", trace.join("\n    "));
+    }
+    found
+}
+
+/// No state breaks a promise, and none was left out; and what the processes were for did happen.
+fn holds(name: &str, scenario: &Scenario) {
+    let found = search(name, scenario);
+    assert!(found.broken.is_none() && found.is_complete);
+    for actor in &scenario.actors {
+        let ends: Vec<&String> = found.ends.keys().filter(|end| end.starts_with(&format!("{}: ", actor.name))).collect();
+        let had = |what: &str| ends.iter().any(|end| end.contains(what));
+        assert!(had("success") || had("Summary") || had("Undone"), "{} never came to its end: {ends:?}", actor.name);
+    }
+}
+
+fn holds_for(before: Before, pushers: usize, pruners: usize, jumps: &[Duration]) {
+    let shared = shared();
+    let scenario = shared.scenario(before, plain(), shared.actors(before, pushers, pruners), jumps);
+    let minutes: Vec<u64> = jumps.iter().map(|jump| jump.as_secs() / 60).collect();
+    holds(&format!("{before:?}, {pushers} pushes, {pruners} prunes, jumps {minutes:?}"), &scenario);
+}
+
+#[test]
+fn two_pushes_that_share_an_old_reference_and_two_prunes() {
+    holds_for(Before::OldReference, 2, 2, &[]);
+}
+
+#[test]
+fn two_pushes_that_renew_an_old_root_and_two_prunes() {
+    holds_for(Before::OldRoot, 2, 2, &[]);
+}
+
+#[test]
+fn pushes_of_what_was_removed_before_its_nar_is_collected() {
+    holds_for(Before::RemovedReference, 1, 2, &[]);
+    holds_for(Before::RemovedReference, 2, 1, &[]);
+}
+
+#[test]
+fn leases_are_lost_and_sweeps_pass_their_deadline() {
+    for jump in [SWEEP_EXPIRES, LEASE_EXPIRES] {
+        for before in [Before::OldReference, Before::OldRoot] {
+            holds_for(before, 1, 2, &[jump]);
+            holds_for(before, 2, 1, &[jump]);
+        }
+        holds_for(Before::RemovedReference, 1, 1, &[jump]);
+    }
+    holds_for(Before::OldReference, 1, 1, &[SWEEP_EXPIRES, LEASE_EXPIRES]);
+    holds_for(Before::OldRoot, 1, 1, &[SWEEP_EXPIRES, LEASE_EXPIRES]);
+}
+
+#[test]
+fn every_request_counts() {
+    let shared = shared();
+    for (before, pushers, pruners) in
+        [(Before::OldReference, 1, 1), (Before::OldRoot, 1, 1), (Before::RemovedReference, 1, 1), (Before::OldRoot, 2, 1)]
+    {
+        let scenario = shared.scenario(before, plain(), shared.actors(before, pushers, pruners), &[]);
+        let scenario = Scenario { private: private_but_for_gets, ..scenario };
+        holds(&format!("{before:?}, {pushers} pushes, {pruners} prunes, each GET a step"), &scenario);
     }
 }
 
 #[test]
-fn sizes() {
+fn an_undo_beside_a_push_and_a_prune() {
     let shared = shared();
-    for before in [Before::OldReference, Before::OldRoot, Before::RemovedReference] {
-        for (pushers, pruners) in [(1, 1), (1, 2), (2, 1), (2, 2)] {
-            let scenario = shared.scenario(before, shared.actors(before, pushers, pruners), &[]);
-            let since = Instant::now();
-            let found = explore(&scenario, 2_000_000);
-            tell(&format!("{before:?}, {pushers} + {pruners}"), &found, since);
-            assert!(found.broken.is_none());
-        }
+    let before = Before::RemovedReference;
+    let objects = shared.objects(before, plain());
+    let undo = undoer("undo", shared.sweep_before(&objects.0), &prune_options(RETENTION), plain());
+    let mut actors = shared.actors(before, 1, 1);
+    actors.push(undo);
+    holds("an undo, a push, a prune", &shared.scenario_of(objects, actors, &[]));
+}
+
+/// Without one of its parts the protocol breaks a promise, and the search sees it.
+fn breaks(promise: &str, scenario: &Scenario) {
+    let found = search("without", scenario);
+    let (why, _) = found.broken.expect("no promise was broken");
+    assert!(why.starts_with(promise), "{promise} was to be broken, but: {why}");
+}
+
+/// With something between pushes and the bucket.
+fn breaks_pushes(ablation: Ablation, promise: &str, before: Before, pushers: usize, pruners: usize) {
+    let shared = shared();
+    let actors = shared.actors_with(before, (pushers, ablation.clone().wrap()), (pruners, plain()));
+    breaks(promise, &shared.scenario(before, ablation.wrap(), actors, &[]));
+}
+
+/// With something between prunes and the bucket.
+fn breaks_prunes(ablation: Ablation, promise: &str, before: Before, jumps: &[Duration]) {
+    let shared = shared();
+    let actors = shared.actors_with(before, (1, plain()), (1, ablation.wrap()));
+    breaks(promise, &shared.scenario(before, plain(), actors, jumps));
+}
+
+#[test]
+fn without_leases() {
+    breaks_pushes(Ablation::NoLeases, "I2", Before::OldReference, 1, 1);
+    breaks_pushes(Ablation::NoLeases, "I3", Before::OldRoot, 1, 1);
+}
+
+#[test]
+fn with_leases_but_sweeps_ignored() {
+    breaks_pushes(Ablation::SweepsIgnored, "I2", Before::OldReference, 1, 1);
+    breaks_pushes(Ablation::SweepsIgnored, "I3", Before::OldRoot, 1, 1);
+}
+
+#[test]
+fn without_a_second_look() {
+    breaks_prunes(Ablation::NoSecondLook, "I2", Before::OldReference, &[]);
+    breaks_prunes(Ablation::NoSecondLook, "I3", Before::OldRoot, &[]);
+}
+
+#[test]
+fn with_narinfos_read_before_leases() {
+    breaks_prunes(Ablation::NarInfosFirst, "I2", Before::OldReference, &[]);
+}
+
+#[test]
+fn with_records_read_before_leases() {
+    breaks_prunes(Ablation::RecordsFirst, "I3", Before::OldRoot, &[]);
+}
+
+#[test]
+fn without_time_limits_on_deletes() {
+    breaks_prunes(Ablation::NoTimeLimit, "I2", Before::OldReference, &[SWEEP_EXPIRES]);
+    breaks_prunes(Ablation::NoTimeLimit, "I3", Before::OldRoot, &[SWEEP_EXPIRES]);
+}
+
+#[test]
+fn with_a_push_that_goes_on_after_losing_its_lease() {
+    let shared = shared();
+    for (before, promise) in [(Before::OldReference, "I2"), (Before::OldRoot, "I3")] {
+        let mut actors = shared.actors_with(before, (1, Ablation::NoTimeLimit.wrap()), (1, plain()));
+        actors[0].clock_stands = true;
+        breaks(promise, &shared.scenario(before, plain(), actors, &[LEASE_EXPIRES]));
     }
+}
+
+#[test]
+fn with_nar_keys_that_are_used_again() {
+    breaks_pushes(Ablation::KeysReused, "I1", Before::RemovedReference, 1, 1);
+}
+
+#[test]
+fn with_narinfos_before_nars() {
+    breaks_pushes(Ablation::NarInfoBeforeNar, "I1", Before::OldReference, 1, 0);
+}
+
+#[test]
+fn with_an_undo_that_points_at_the_old_nar() {
+    let shared = shared();
+    let before = Before::RemovedReference;
+    let objects = shared.objects(before, plain());
+    let sweep = shared.sweep_before(&objects.0);
+    let undo = undoer("undo", sweep, &prune_options(RETENTION), Ablation::OldNarAgain.wrap());
+    breaks("I1", &shared.scenario_of(objects, vec![undo, shared.prune("X", plain())], &[]));
+}
+
+#[test]
+fn with_deletion_by_age_alone() {
+    breaks_prunes(Ablation::AgeAlone, "I2", Before::OldReference, &[]);
+}
+
+#[test]
+fn with_references_deleted_before_referrers() {
+    let shared = shared();
+    let [r, n] = [&shared.r, &shared.n].map(|path| Key::nar_info(&path.hash_part()));
+    let actors = shared.actors_with(Before::OldRoot, (0, plain()), (1, Ablation::Swapped(r, n).wrap()));
+    breaks("I2", &shared.scenario(Before::OldRoot, plain(), actors, &[]));
 }

@@ -4,6 +4,7 @@
 //! in every run. `machine`: one process, run step by step. `actors`: who takes part. `explore`: all
 //! interleavings of a few. `ablation`: the same protocol with one of its parts taken out.
 
+pub mod ablation;
 pub mod actors;
 pub mod ask;
 pub mod dice;

@@ -38,14 +38,18 @@ impl Names {
     pub fn outward(&mut self, ask: Ask) -> Ask {
         match ask {
             Ask::Put { key, bytes, within } => {
-                let key = self.key_outward(&key);
+                self.name(&key);
+                let key = rename_text(&key, &self.out);
                 let bytes = if key.starts_with("nar/") { bytes } else { rename(&bytes, &self.out) };
                 Ask::Put { key, bytes, within }
             }
-            Ask::Get { key, limit } => Ask::Get { key: self.key_outward(&key), limit },
-            Ask::Head { key } => Ask::Head { key: self.key_outward(&key) },
-            Ask::Delete { key, within } => Ask::Delete { key: self.key_outward(&key), within },
-            Ask::Copy { from, to } => Ask::Copy { from: self.key_outward(&from), to: self.key_outward(&to) },
+            Ask::Copy { from, to } => {
+                self.name(&to);
+                Ask::Copy { from: rename_text(&from, &self.out), to: rename_text(&to, &self.out) }
+            }
+            Ask::Get { key, limit } => Ask::Get { key: rename_text(&key, &self.out), limit },
+            Ask::Head { key } => Ask::Head { key: rename_text(&key, &self.out) },
+            Ask::Delete { key, within } => Ask::Delete { key: rename_text(&key, &self.out), within },
             Ask::List { prefix, after } => {
                 let after = after.map(|after| rename_text(&after, &self.out));
                 Ask::List { prefix: rename_text(&prefix, &self.out), after }
@@ -71,7 +75,8 @@ impl Names {
         }
     }
 
-    fn key_outward(&mut self, key: &str) -> String {
+    /// Names what is new in a key that is written to: what is only read, others have made.
+    fn name(&mut self, key: &str) {
         for (at, own) in ulids(key) {
             if !self.out.contains_key(&own) && !self.foreign.contains(&own) {
                 let stem = &key[..at];
@@ -86,7 +91,6 @@ impl Names {
                 self.back.insert(named, own);
             }
         }
-        rename_text(key, &self.out)
     }
 
     fn info_inward(&mut self, info: ObjectInfo) -> ObjectInfo {

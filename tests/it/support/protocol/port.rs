@@ -49,6 +49,14 @@ impl Port {
         !state.waiting.is_empty() && state.encoding == 0
     }
 
+    /// A NAR that was encoded is sent later.
+    pub fn nar_is_held_back(&self, key: &Key) {
+        let mut state = self.state();
+        if state.sent.insert(text(key)) {
+            state.encoding -= 1;
+        }
+    }
+
     pub fn count(&self) -> u64 {
         self.state().count
     }
