@@ -15,7 +15,7 @@ pub enum PruneError {
     Record(#[from] RecordError),
     /// The lease of a restoration.
     #[error(transparent)]
-    Lease(#[from] PushError),
+    Lease(PushError),
     #[error("Nothing was removed: {0}")]
     Refused(#[from] Refusal),
     #[error(
@@ -64,6 +64,17 @@ pub enum Refusal {
          --remove-most"
     )]
     TooMuch { condemned: u64, total: u64 },
+}
+
+impl From<PushError> for PruneError {
+    fn from(error: PushError) -> Self {
+        match error {
+            PushError::Bucket(error) => Self::Bucket(error),
+            PushError::Record(error) => Self::Record(error),
+            PushError::Interrupted => Self::Interrupted,
+            error => Self::Lease(error),
+        }
+    }
 }
 
 impl PruneError {

@@ -30,7 +30,7 @@ use crate::catalog;
 use crate::clock::Clock;
 use crate::ledger::Ledger;
 use crate::nix::{NarInfo, PathHash};
-use crate::push::{Interrupt, PushError};
+use crate::push::Interrupt;
 use crate::record::{TrashRecord, Why, seconds};
 use crate::report::{Event, Report};
 use bytes::Bytes;
@@ -276,7 +276,7 @@ impl PrunePlan {
             let wanted = restore::with_references(&self.contents.opened, &record, missed);
             let external = record.external.iter().copied().collect();
             let put_back = restore::put_back(ends, options, &self.contents.opened, &wanted, &external);
-            for (path, restored) in put_back.await.map_err(interrupted)? {
+            for (path, restored) in put_back.await? {
                 match restored {
                     Restored::Done => summary.restored += 1,
                     Restored::Present => {}
@@ -310,11 +310,4 @@ fn missed(contents: &Contents, going: &HashMap<Id, Reason>) -> BTreeMap<Key, Vec
         paths.dedup();
     }
     missed
-}
-
-fn interrupted(error: PruneError) -> PruneError {
-    match error {
-        PruneError::Lease(PushError::Interrupted) => PruneError::Interrupted,
-        error => error,
-    }
 }

@@ -2,7 +2,7 @@
 
 use super::error::PruneError;
 use super::restore::{Restored, put_back, read_trash};
-use super::{Ends, Options, guard, interrupted};
+use super::{Ends, Options, guard};
 use crate::bucket::{Key, Prefix, list_all};
 use crate::nix::PathHash;
 use crate::push::put_as_it_was;
@@ -61,7 +61,7 @@ pub async fn undo(ends: &Ends, options: &Options, id: Ulid) -> Result<Undone, Pr
     let opened = guard::open(ends, options).await?;
     let Some(record) = read_trash(ends, &Key::trash(id)).await? else { return Err(PruneError::NoTrash(id)) };
     let external: HashSet<PathHash> = record.external.iter().copied().collect();
-    let mut paths = put_back(ends, options, &opened, &record.removed, &external).await.map_err(interrupted)?;
+    let mut paths = put_back(ends, options, &opened, &record.removed, &external).await?;
     if record.why == Why::Damage {
         for (path, restored) in &mut paths {
             let removed = record.removed.iter().find(|removed| removed.path == *path);

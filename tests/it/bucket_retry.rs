@@ -227,9 +227,8 @@ async fn deadlines_outlive_no_retry() {
     memory.forget_requests();
     let began = Instant::now();
     // Waits of 0.25, 0.5, 1 and 2 s are over before the fifth try; after 4 s more it is too late for a sixth.
-    let a = key("a");
-    let put = bucket.put_before(&a, body("x"), Headers::default(), Duration::from_secs(5));
-    let error = put.await.unwrap_err();
+    let (name, within) = (key("a"), Duration::from_secs(5));
+    let error = bucket.put_before(&name, body("x"), Headers::default(), within).await.unwrap_err();
     assert!(began.elapsed() <= Duration::from_secs(8), "{:?}", began.elapsed());
     assert!(matches!(error.cause, Cause::Expired), "{error:?}");
     assert_eq!((memory.count(RequestKind::Put), memory.contents().len()), (5, 0));

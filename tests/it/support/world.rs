@@ -91,6 +91,17 @@ impl World {
         self.bucket.set_hook(hook);
     }
 
+    /// The test itself has broken a promise.
+    pub fn forgive(&self) {
+        self.broken.lock().unwrap().clear();
+    }
+
+    /// Time passes, here and for the bucket.
+    pub fn pass(&self, time: Duration) {
+        self.clock.advance(time);
+        self.bucket.clock.advance(time);
+    }
+
     /// References to `paths` may dangle: they come from upstream.
     pub fn declare_external(&self, paths: &[StorePath]) {
         self.oracle.lock().unwrap().external.extend(paths.iter().map(StorePath::hash_part));

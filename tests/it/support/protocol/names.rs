@@ -38,13 +38,14 @@ impl Names {
     pub fn outward(&mut self, ask: Ask) -> Ask {
         match ask {
             Ask::Put { key, bytes, within } => {
-                self.name(&key);
+                // A NAR that is packed has a tag in its name; one that is copied has not.
+                self.name(&key, if key.starts_with("nar/") { u128::from(u16::MAX) } else { 0 });
                 let key = rename_text(&key, &self.out);
                 let bytes = if key.starts_with("nar/") { bytes } else { rename(&bytes, &self.out) };
                 Ask::Put { key, bytes, within }
             }
             Ask::Copy { from, to } => {
-                self.name(&to);
+                self.name(&to, 0);
                 Ask::Copy { from: rename_text(&from, &self.out), to: rename_text(&to, &self.out) }
             }
             Ask::Get { key, limit } => Ask::Get { key: rename_text(&key, &self.out), limit },
@@ -76,7 +77,7 @@ impl Names {
     }
 
     /// Names what is new in a key that is written to: what is only read, others have made.
-    fn name(&mut self, key: &str) {
+    fn name(&mut self, key: &str, kept: u128) {
         for (at, own) in ulids(key) {
             if !self.out.contains_key(&own) && !self.foreign.contains(&own) {
                 let stem = &key[..at];
@@ -84,9 +85,7 @@ impl Names {
                 let name = format!("{} {stem} {number}", self.process);
                 *number += 1;
                 let middle = Sha256::of(name.as_bytes()).as_bytes()[..8].iter().fold(0, |n, b| n << 8 | u128::from(*b));
-                let tag = if stem.starts_with("nar/") { own.0 & u128::from(u16::MAX) } else { 0 };
-                let kept = own.0 >> 80 << 80 | tag;
-                let named = Ulid(kept | middle << 16);
+                let named = Ulid(own.0 >> 80 << 80 | middle << 16 | own.0 & kept);
                 self.out.insert(own, named);
                 self.back.insert(named, own);
             }

@@ -1,0 +1,323 @@
+//! Prunes of a bucket that pushes have filled: what goes, what stays, what can be undone.
+
+use crate::support::closures::{chain, set, small};
+use crate::support::pruning::{DAY, Pruner};
+use crate::support::world::World;
+use loft::bucket::RequestKind;
+use loft::prune::{MaxSize, PruneError, Refusal, Restored};
+use loft::record::{Keep, PinRecord, seconds};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+#[tokio::test]
+async fn what_was_not_pushed_for_the_retention_goes() {
+    let world = World::new();
+    let [base, lib, tool, app] = small(&world);
+    world.push(&[&app]).await.unwrap();
+    world.pass(20 * DAY);
+    world.push(&[&lib]).await.unwrap();
+    let pruner = Pruner::new(&world);
+    assert_eq!(pruner.run().await.removed.len(), 0);
+
+    world.pass(20 * DAY);
+    let summary = pruner.run().await;
+    assert_eq!(summary.removed.len(), 2);
+    assert_eq!(world.visible(), set(&[base, lib.clone()]));
+    // Referrers go before what they refer to.
+    assert_eq!(summary.removed, [app.hash_part(), tool.hash_part()]);
+
+    // The NARs stay for their grace, and then go with the trash that names them.
+    assert_eq!(world.keys("nar/").len(), 4);
+    world.pass(6 * DAY);
+    assert_eq!(pruner.run().await.nars, 0);
+    world.pass(2 * DAY);
+    let summary = pruner.run().await;
+    assert_eq!((summary.nars, world.keys("nar/").len()), (2, 2));
+    assert_eq!(world.keys("loft/v1/trash/"), Vec::<String>::new());
+    assert_eq!(world.keys("loft/v1/sweep/"), Vec::<String>::new());
+    assert_eq!(world.keys("loft/v1/probe/"), Vec::<String>::new());
+    world.check();
+}
+
+#[tokio::test]
+async fn a_dry_run_writes_nothing_and_tells_the_same() {
+    let world = World::new();
+    let [_, lib, _, app] = small(&world);
+    world.push(&[&app]).await.unwrap();
+    world.pass(20 * DAY);
+    world.push(&[&lib]).await.unwrap();
+    world.pass(20 * DAY);
+    let mut pruner = Pruner::new(&world);
+    pruner.options.dry_run = true;
+    world.bucket.forget_requests();
+    let plan = pruner.plan().await.unwrap();
+    assert_eq!((plan.counts.paths, plan.counts.expired, plan.counts.retired), (4, 2, 0));
+    let names: Vec<String> = plan
+        .removals()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|removal| removal.info.unwrap().path.name().to_owned())
+        .collect();
+    assert_eq!(names, ["app", "tool"]);
+    let changing = world.bucket.requests().into_iter().filter(|sent| crate::support::world::changes(sent.kind)).count();
+    assert_eq!(changing, 0);
+}
+
+#[tokio::test]
+async fn more_than_half_goes_only_when_told_so() {
+    let world = World::new();
+    let [.., app] = small(&world);
+    world.push(&[&app]).await.unwrap();
+    world.pass(40 * DAY);
+    let mut pruner = Pruner::new(&world);
+    let error = pruner.try_run().await.unwrap_err();
+    assert!(matches!(error, PruneError::Refused(Refusal::TooMuch { condemned: 4, total: 4 })), "{error}");
+    assert_eq!(world.visible().len(), 4);
+    pruner.options.remove_most = true;
+    assert_eq!(pruner.run().await.removed.len(), 4);
+    assert_eq!(world.visible(), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn undo_brings_everything_back_under_new_keys() {
+    let world = World::new();
+    let paths = small(&world);
+    world.push(&[&paths[3]]).await.unwrap();
+    let before = world.keys("nar/");
+    world.pass(40 * DAY);
+    let mut pruner = Pruner::new(&world);
+    pruner.options.remove_most = true;
+    let summary = pruner.run().await;
+    let [id] = summary.trash[..] else { panic!("{summary:?}") };
+    assert_eq!(world.visible(), BTreeSet::new());
+
+    let undone = pruner.undo(id).await.unwrap();
+    assert!(undone.paths.iter().all(|(_, restored)| *restored == Restored::Done), "{undone:?}");
+    assert_eq!(world.visible(), set(&paths));
+    let pointed_at: BTreeSet<String> = world.check().iter().map(|info| info.url.to_string()).collect();
+    assert!(before.iter().all(|key| !pointed_at.contains(key)));
+    // What came back is as young as if it had been pushed.
+    assert_eq!(pruner.run().await.removed.len(), 0);
+    let again = pruner.undo(id).await.unwrap();
+    assert!(again.paths.iter().all(|(_, restored)| *restored == Restored::Present), "{again:?}");
+    // The old NARs go when their grace has passed, and nothing else.
+    world.pass(8 * DAY);
+    assert_eq!(pruner.run().await.nars, 4);
+    assert_eq!(world.visible(), set(&paths));
+}
+
+#[tokio::test]
+async fn pins_hold_by_their_rules() {
+    let world = World::new();
+    let paths: Vec<_> =
+        ["forever", "days", "old", "new"].map(|name| world.store.add(name).file("f", name).finish()).into();
+    world.push(&paths.iter().collect::<Vec<_>>()).await.unwrap();
+    let now = seconds(loft::clock::Clock::wall(world.clock.as_ref()));
+    for (n, (path, name, keep)) in [
+        (&paths[0], "a", Keep::Forever),
+        (&paths[1], "b", Keep::Days(50)),
+        (&paths[2], "c", Keep::Last(1)),
+        (&paths[3], "c", Keep::Last(1)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let pin = PinRecord::new("test@here".into(), now, vec![path.clone()], keep).print();
+        world.bucket.plant(&format!("loft/v1/pin/{name}/01ARZ3NDEKTSV4RRFFQ69G5FA{n}"), pin);
+    }
+    world.pass(40 * DAY);
+    let pruner = Pruner::new(&world);
+    pruner.run().await;
+    assert_eq!(world.visible(), set(&[paths[0].clone(), paths[1].clone(), paths[3].clone()]));
+    assert_eq!(world.keys("loft/v1/pin/c/").len(), 1);
+    world.pass(20 * DAY);
+    pruner.run().await;
+    assert_eq!(world.visible(), set(&[paths[0].clone(), paths[3].clone()]));
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_too_large_loses_its_oldest_roots() {
+    let world = World::new();
+    let noise = |seed: u32| -> Vec<u8> {
+        (0..25_000u32).flat_map(|n| (n ^ seed).wrapping_mul(2_654_435_761).rotate_left(n % 31).to_le_bytes()).collect()
+    };
+    let shared = world.store.add("shared").file("f", noise(99)).finish();
+    let mut roots = Vec::new();
+    for n in 0..6 {
+        let own = world.store.add(&format!("own-{n}")).file("f", noise(n)).finish();
+        let root = world.store.add(&format!("root-{n}")).file("f", b"x").reference(&own).reference(&shared).finish();
+        world.push(&[&root]).await.unwrap();
+        world.pass(2 * DAY);
+        roots.push((root, own));
+    }
+    // Pushed again, the oldest is the youngest.
+    world.push(&[&roots[0].0]).await.unwrap();
+    world.pass(DAY + Duration::from_secs(1));
+    let mut pruner = Pruner::new(&world);
+    let bytes = pruner.plan().await.unwrap().counts.bytes;
+    pruner.options.max_size = Some(MaxSize { max: bytes - 1, target: bytes * 70 / 100 });
+    let plan = pruner.plan().await.unwrap();
+    assert_eq!((plan.counts.expired, plan.counts.retired, plan.counts.is_still_too_large), (0, 6, false));
+    assert!(plan.counts.bytes_kept <= bytes * 70 / 100);
+    pruner.run().await;
+    let left: Vec<bool> = roots.iter().map(|(root, _)| world.visible().contains(root)).collect();
+    assert_eq!(left, [true, false, false, false, true, true]);
+    assert!(world.visible().contains(&shared));
+    // What was retired is not wanted any more, and the next prune has nothing to do.
+    assert_eq!(pruner.run().await.removed.len(), 0);
+    assert_eq!(world.keys("loft/v1/push/").len(), 4);
+
+    // What may not go keeps the bucket large, and is told.
+    pruner.options.max_size = Some(MaxSize { max: 1, target: 1 });
+    world.push(&[&roots[0].0]).await.unwrap();
+    let plan = pruner.plan().await.unwrap();
+    assert!(plan.counts.is_still_too_large);
+}
+
+#[tokio::test]
+async fn foreign_objects_are_never_touched() {
+    let world = World::new();
+    let [.., app] = small(&world);
+    world.push(&[&app]).await.unwrap();
+    let foreign =
+        ["nix-cache-info", "index.html", "log/x.drv", "debuginfo/ab", "nar/a b", "other/nar/x.nar", "x.narinfo"];
+    for key in &foreign[1..] {
+        world.bucket.plant(key, &b"mine"[..]);
+    }
+    world.pass(400 * DAY);
+    let mut pruner = Pruner::new(&world);
+    pruner.options.remove_most = true;
+    pruner.run().await;
+    world.pass(20 * DAY);
+    pruner.run().await;
+    let left: BTreeSet<String> = world.keys("").into_iter().collect();
+    let mut expected: BTreeSet<String> = foreign.iter().map(|key| (*key).to_owned()).collect();
+    expected.insert("loft/v1/bucket.json".to_owned());
+    assert_eq!(left, expected);
+}
+
+#[tokio::test]
+async fn a_second_prune_of_an_unchanged_bucket_reads_no_narinfo() {
+    let world = World::new();
+    let paths = chain(&world, 50);
+    world.push(&[paths.last().unwrap()]).await.unwrap();
+    let pruner = Pruner::new(&world);
+    let read = || {
+        world
+            .bucket
+            .requests()
+            .iter()
+            .filter(|sent| sent.kind == RequestKind::Get && sent.on.ends_with(".narinfo"))
+            .count()
+    };
+    world.bucket.forget_requests();
+    pruner.run().await;
+    assert_eq!(read(), 50);
+    world.bucket.forget_requests();
+    pruner.run().await;
+    assert_eq!(read(), 0);
+}
+
+#[tokio::test]
+async fn what_is_referred_to_again_comes_back_by_itself() {
+    let world = World::new();
+    let [base, lib, tool, app] = small(&world);
+    world.push(&[&app]).await.unwrap();
+    // A foreign writer saw lib there, and writes its own path after the prune.
+    let late = world.store.add("late").file("f", b"late").reference(&lib).finish();
+    world.push(&[&late]).await.unwrap();
+    let key = format!("{}.narinfo", late.hash_part());
+    let bytes = world.bucket.contents()[&loft::bucket::Key::listed(&key)].clone();
+    world.bucket.lose(&key);
+    world.pass(40 * DAY);
+    let mut pruner = Pruner::new(&world);
+    pruner.options.remove_most = true;
+    pruner.run().await;
+    world.pass(DAY);
+    world.bucket.plant(&key, bytes);
+    let summary = pruner.run_broken().await;
+    world.forgive();
+    assert_eq!((summary.restored, summary.removed.len()), (2, 0));
+    assert_eq!(world.visible(), set(&[base, lib, late]));
+    let _ = (tool, app);
+}
+
+#[tokio::test]
+async fn refusals_delete_nothing() {
+    let world = World::new();
+    let refused = async |world: &World| Pruner::new(world).try_run().await.map(drop).unwrap_err();
+    // An empty bucket.
+    assert!(matches!(refused(&world).await, PruneError::Refused(Refusal::NoCache(_))));
+    let [.., app] = small(&world);
+    world.push(&[&app]).await.unwrap();
+    let before = world.bucket.contents();
+
+    // Clocks.
+    for off in [10 * 60, 86_400] {
+        for ahead in [true, false] {
+            let mut pruner = Pruner::new(&world);
+            let now = loft::clock::Clock::wall(world.clock.as_ref());
+            let off = Duration::from_secs(off);
+            let clock = std::sync::Arc::new(crate::support::time::TestClock::default());
+            clock.set_wall(if ahead { now + off } else { now - off });
+            pruner.clock = clock;
+            let error = pruner.try_run().await.unwrap_err();
+            assert!(matches!(error, PruneError::Refused(Refusal::Clock(_))), "{error}");
+        }
+    }
+    assert_eq!(world.bucket.contents(), before);
+
+    // A newer format.
+    world.bucket.plant("loft/v1/bucket.json", &br#"{"format":2,"generation":"x","created":1}"#[..]);
+    assert!(matches!(refused(&world).await, PruneError::Record(_)));
+    world.bucket.plant("loft/v1/bucket.json", before[&loft::bucket::Key::bucket_record()].clone());
+
+    // Another sweep; records that cannot be read.
+    for key in [
+        "loft/v1/sweep/01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "loft/v1/lease/01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "loft/v1/push/01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "loft/v1/pin/a/01ARZ3NDEKTSV4RRFFQ69G5FAV",
+    ] {
+        world.bucket.plant(key, &b"garbage"[..]);
+        let error = refused(&world).await;
+        assert!(
+            matches!(error, PruneError::Refused(Refusal::OtherSweep { .. } | Refusal::Unreadable { .. })),
+            "{key}: {error}"
+        );
+        assert!(error.to_string().contains(key), "{error}");
+        world.bucket.lose(key);
+    }
+
+    // A listing that fails half-way.
+    world.pass(40 * DAY);
+    world.set_faults(|moment, sent| {
+        let fails =
+            sent.kind == RequestKind::List && sent.on.is_empty() && moment == crate::support::memory::Moment::After;
+        fails.then_some(crate::support::memory::Fault::Denied)
+    });
+    assert!(matches!(refused(&world).await, PruneError::Bucket(_)));
+    world.set_faults(|_, _| None);
+    assert_eq!(world.bucket.contents(), before);
+}
+
+#[tokio::test]
+async fn damaged_narinfos_stay_with_all_that_they_may_need() {
+    let world = World::new();
+    let [base, lib, tool, app] = small(&world);
+    world.push(&[&app]).await.unwrap();
+    let key = format!("{}.narinfo", lib.hash_part());
+    let text = String::from_utf8(world.bucket.contents()[&loft::bucket::Key::listed(&key)].to_vec()).unwrap();
+    world.bucket.plant(&key, text.replace("Compression: zstd", "Compression: lz99"));
+    world.pass(40 * DAY);
+    let pruner = Pruner::new(&world);
+    let summary = pruner.run_broken().await;
+    assert_eq!(summary.removed.len(), 2);
+    world.pass(10 * DAY);
+    pruner.run_broken().await;
+    world.bucket.plant(&key, text);
+    world.forgive();
+    assert_eq!(world.visible(), set(&[base, lib]));
+    let _ = (tool, app);
+}
