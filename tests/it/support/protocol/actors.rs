@@ -70,15 +70,34 @@ pub fn plain() -> Wrap {
     Arc::new(|port| port)
 }
 
-/// Pushes the closures of `roots`.
+/// Pushes the closures of `roots`, with an empty ledger.
 pub fn pusher(name: &str, shelf: &Arc<Shelf>, roots: &[StorePath], options: &Options, wrap: Wrap) -> Actor {
+    pusher_who_knows(name, shelf, roots, options, wrap, fresh_ledger())
+}
+
+/// What a process knows already when it starts.
+pub type Knowledge = Arc<dyn Fn() -> Arc<Ledger> + Send + Sync>;
+
+pub fn fresh_ledger() -> Knowledge {
+    Arc::new(|| Arc::new(Ledger::in_memory()))
+}
+
+/// Pushes the closures of `roots`.
+pub fn pusher_who_knows(
+    name: &str,
+    shelf: &Arc<Shelf>,
+    roots: &[StorePath],
+    options: &Options,
+    wrap: Wrap,
+    knowledge: Knowledge,
+) -> Actor {
     let closure: Vec<PathHash> = shelf.closure(roots).iter().map(StorePath::hash_part).collect();
     let (shelf, roots, options) = (shelf.clone(), roots.to_vec(), options.clone());
     let start: Start<Ended> = Arc::new(move |port, clock| {
         let ends = push::Ends {
             store: shelf.clone(),
             bucket: wrap(port.clone()),
-            ledger: Arc::new(Ledger::in_memory()),
+            ledger: knowledge(),
             clock,
             report: port,
             requests: Arc::default(),
@@ -97,9 +116,14 @@ pub fn pusher(name: &str, shelf: &Arc<Shelf>, roots: &[StorePath], options: &Opt
 
 /// Prunes once, with an empty ledger.
 pub fn pruner(name: &str, options: &prune::Options, wrap: Wrap) -> Actor {
+    pruner_who_knows(name, options, wrap, fresh_ledger())
+}
+
+/// Prunes once.
+pub fn pruner_who_knows(name: &str, options: &prune::Options, wrap: Wrap, knowledge: Knowledge) -> Actor {
     let options = prune::Options { who: name.to_owned(), ..options.clone() };
     let start: Start<Ended> = Arc::new(move |port, clock| {
-        let (ends, options) = (prune_ends(wrap(port), clock, Arc::new(Ledger::in_memory())), options.clone());
+        let (ends, options) = (prune_ends(wrap(port), clock, knowledge()), options.clone());
         Box::pin(async move { Ended::Over(told(pruned(&ends, &options).await)) })
     });
     Actor { name: name.to_owned(), start, lens: pruner_lens, clock_stands: false }
@@ -148,7 +172,7 @@ pub fn push_options(who: &str) -> Options {
     Options {
         upload_threads: 1.try_into().unwrap(),
         who: who.to_owned(),
-        trust_ledger: false,
+        trust_ledger: true,
         ..world::options()
     }
 }

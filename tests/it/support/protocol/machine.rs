@@ -62,6 +62,17 @@ impl<T: Clone + 'static> Machine<T> {
         self.port.waiting()
     }
 
+    /// What was asked after the first `count` requests, and how many there were by now.
+    pub fn waiting_since(&self, count: u64) -> (Vec<(Ask, u64)>, u64) {
+        (self.port.waiting_since(count), self.port.count())
+    }
+
+    /// As `answer`, by number.
+    pub fn answer_to(&mut self, number: u64, answer: Answer, now: SystemTime) {
+        self.port.answer_to(number, answer, now);
+        self.settle();
+    }
+
     pub fn has_slept(&self) -> bool {
         self.has_slept
     }
@@ -99,7 +110,7 @@ impl<T: Clone + 'static> Machine<T> {
     }
 
     fn has_news(&self) -> bool {
-        self.result.lock().unwrap().is_some() || !self.port.waiting().is_empty()
+        self.result.lock().unwrap().is_some() || self.port.is_waiting()
     }
 
     /// Runs until it can go no further. One that merely sleeps is woken: its sleep is over sooner or

@@ -9,7 +9,7 @@ use super::ask::{Ask, Answer};
 use bytes::Bytes;
 use loft::bucket::{Key, ObjectInfo};
 use loft::nix::Sha256;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use ulid::Ulid;
 
 /// What one process calls its own ULIDs, and what everybody else does.
@@ -17,10 +17,10 @@ pub struct Names {
     process: String,
     out: HashMap<Ulid, Ulid>,
     back: HashMap<Ulid, Ulid>,
-    /// Others made these.
-    foreign: HashSet<Ulid>,
     /// How many of a kind were made.
     made: HashMap<String, u64>,
+    /// NARs were among them, which narinfos name.
+    has_nars: bool,
 }
 
 impl Names {
@@ -29,8 +29,8 @@ impl Names {
             process: process.to_owned(),
             out: HashMap::new(),
             back: HashMap::new(),
-            foreign: HashSet::new(),
             made: HashMap::new(),
+            has_nars: false,
         }
     }
 
@@ -40,37 +40,36 @@ impl Names {
             Ask::Put { key, bytes, within } => {
                 // A NAR that is packed has a tag in its name; one that is copied has not.
                 self.name(&key, if key.starts_with("nar/") { u128::from(u16::MAX) } else { 0 });
-                let key = rename_text(&key, &self.out);
+                let key = rename_key(key, &self.out);
                 let bytes = if key.starts_with("nar/") { bytes } else { rename(&bytes, &self.out) };
                 Ask::Put { key, bytes, within }
             }
             Ask::Copy { from, to } => {
                 self.name(&to, 0);
-                Ask::Copy { from: rename_text(&from, &self.out), to: rename_text(&to, &self.out) }
+                Ask::Copy { from: rename_key(from, &self.out), to: rename_key(to, &self.out) }
             }
-            Ask::Get { key, limit } => Ask::Get { key: rename_text(&key, &self.out), limit },
-            Ask::Head { key } => Ask::Head { key: rename_text(&key, &self.out) },
-            Ask::Delete { key, within } => Ask::Delete { key: rename_text(&key, &self.out), within },
+            Ask::Get { key, limit } => Ask::Get { key: rename_key(key, &self.out), limit },
+            Ask::Head { key } => Ask::Head { key: rename_key(key, &self.out) },
+            Ask::Delete { key, within } => Ask::Delete { key: rename_key(key, &self.out), within },
             Ask::List { prefix, after } => {
-                let after = after.map(|after| rename_text(&after, &self.out));
-                Ask::List { prefix: rename_text(&prefix, &self.out), after }
+                Ask::List { prefix, after: after.map(|after| rename_key(after, &self.out)) }
             }
             ask @ Ask::Uploads { .. } => ask,
         }
     }
 
     /// An answer as the process knows it.
-    pub fn inward(&mut self, answer: Answer) -> Answer {
+    pub fn inward(&self, answer: Answer) -> Answer {
         match answer {
             Answer::Object(Some((info, bytes))) => {
-                let is_nar = info.key.as_str().starts_with("nar/");
-                let bytes = if is_nar { bytes } else { self.learn(&bytes) };
+                let is_text = self.has_nars && !info.key.as_str().starts_with("nar/");
+                let bytes = if is_text { rename(&bytes, &self.back) } else { bytes };
                 Answer::Object(Some((self.info_inward(info), bytes)))
             }
             Answer::Info(Some(info)) => Answer::Info(Some(self.info_inward(info))),
             Answer::Objects { objects, next } => {
                 let objects = objects.into_iter().map(|info| self.info_inward(info)).collect();
-                Answer::Objects { objects, next: next.map(|next| rename_text(&next, &self.back)) }
+                Answer::Objects { objects, next: next.map(|next| rename_key(next, &self.back)) }
             }
             answer => answer,
         }
@@ -78,77 +77,66 @@ impl Names {
 
     /// Names what is new in a key that is written to: what is only read, others have made.
     fn name(&mut self, key: &str, kept: u128) {
-        for (at, own) in ulids(key) {
-            if !self.out.contains_key(&own) && !self.foreign.contains(&own) {
-                let stem = &key[..at];
-                let number = self.made.entry(stem.to_owned()).or_default();
-                let name = format!("{} {stem} {number}", self.process);
-                *number += 1;
-                let middle = Sha256::of(name.as_bytes()).as_bytes()[..8].iter().fold(0, |n, b| n << 8 | u128::from(*b));
-                let named = Ulid(own.0 >> 80 << 80 | middle << 16 | own.0 & kept);
-                self.out.insert(own, named);
-                self.back.insert(named, own);
-            }
+        let Some((at, own)) = id_of(key).filter(|(_, id)| !self.out.contains_key(id)) else { return };
+        let stem = &key[..at];
+        let number = self.made.entry(stem.to_owned()).or_default();
+        let name = format!("{} {stem} {number}", self.process);
+        *number += 1;
+        let middle = Sha256::of(name.as_bytes()).as_bytes()[..8].iter().fold(0, |n, b| n << 8 | u128::from(*b));
+        let named = Ulid(own.0 >> 80 << 80 | middle << 16 | own.0 & kept);
+        self.out.insert(own, named);
+        self.back.insert(named, own);
+        self.has_nars |= key.starts_with("nar/");
+    }
+
+    fn info_inward(&self, info: ObjectInfo) -> ObjectInfo {
+        match id_of(info.key.as_str()).is_some_and(|(_, id)| self.back.contains_key(&id)) {
+            true => ObjectInfo { key: Key::listed(rename_key(info.key.as_str().to_owned(), &self.back)), ..info },
+            false => info,
         }
-    }
-
-    fn info_inward(&mut self, info: ObjectInfo) -> ObjectInfo {
-        self.meet(info.key.as_str());
-        ObjectInfo { key: Key::listed(rename_text(info.key.as_str(), &self.back)), ..info }
-    }
-
-    fn learn(&mut self, bytes: &Bytes) -> Bytes {
-        if let Some(text) = plain(bytes) {
-            self.meet(&text);
-        }
-        rename(bytes, &self.back)
-    }
-
-    fn meet(&mut self, text: &str) {
-        self.foreign.extend(ulids(text).map(|(_, id)| id).filter(|id| !self.back.contains_key(id)));
     }
 }
 
-/// Every ULID in a text and where it is: words of 26 characters, which no hash has.
-fn ulids(text: &str) -> impl Iterator<Item = (usize, Ulid)> {
-    let mut start = 0;
-    text.split(|c: char| !c.is_ascii_alphanumeric()).filter_map(move |word| {
-        let at = start;
-        start += word.len() + 1;
-        if word.len() != 26 { None } else { Ulid::from_string(word).ok().map(|id| (at, id)) }
-    })
+/// A ULID's length; no hash has it.
+const LENGTH: usize = 26;
+
+/// The ULID in a key and where it is: at its end, or after a NAR's hash.
+fn id_of(key: &str) -> Option<(usize, Ulid)> {
+    let at = match key.starts_with("nar/") {
+        true => key.find('-')? + 1,
+        false => key.starts_with("loft/").then(|| key.rfind('/'))?? + 1,
+    };
+    Some((at, Ulid::from_string(key.get(at..at + LENGTH)?).ok()?))
 }
 
-fn rename_text(text: &str, names: &HashMap<Ulid, Ulid>) -> String {
-    let mut renamed = text.to_owned();
-    for (at, id) in ulids(text) {
-        if let Some(name) = names.get(&id) {
-            let is_lower = text[at..at + 26].bytes().any(|byte| byte.is_ascii_lowercase());
-            let name = if is_lower { name.to_string().to_lowercase() } else { name.to_string() };
-            renamed.replace_range(at..at + 26, &name);
-        }
+fn rename_key(mut key: String, names: &HashMap<Ulid, Ulid>) -> String {
+    if let Some((at, name)) = id_of(&key).and_then(|(at, id)| Some((at, names.get(&id)?))) {
+        let name = if key.starts_with("nar/") { name.to_string().to_lowercase() } else { name.to_string() };
+        key.replace_range(at..at + LENGTH, &name);
     }
-    renamed
+    key
 }
 
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-fn plain(bytes: &[u8]) -> Option<String> {
-    let text = match bytes.starts_with(&ZSTD) {
-        true => zstd::stream::decode_all(bytes).ok()?,
-        false => bytes.to_vec(),
-    };
-    String::from_utf8(text).ok()
-}
-
+/// In texts, only NARs are named. Leases and sweeps, which are compressed, name paths alone.
 fn rename(bytes: &Bytes, names: &HashMap<Ulid, Ulid>) -> Bytes {
-    let Some(text) = plain(bytes).filter(|_| !names.is_empty()) else { return bytes.clone() };
-    let renamed = rename_text(&text, names);
-    if renamed == text {
-        return bytes.clone();
+    let is_compressed = bytes.starts_with(&ZSTD);
+    let text = if is_compressed { zstd::stream::decode_all(bytes.as_ref()).ok() } else { Some(bytes.to_vec()) };
+    let Some(mut text) = text.and_then(|text| String::from_utf8(text).ok()) else { return bytes.clone() };
+    let urls: Vec<usize> = text.match_indices("nar/").map(|(at, _)| at).collect();
+    let mut is_renamed = false;
+    for at in urls {
+        if let Some((id_at, id)) = id_of(&text[at..])
+            && let Some(name) = names.get(&id)
+        {
+            text.replace_range(at + id_at..at + id_at + LENGTH, &name.to_string().to_lowercase());
+            is_renamed = true;
+        }
     }
-    match bytes.starts_with(&ZSTD) {
-        true => zstd::bulk::compress(renamed.as_bytes(), 3).unwrap().into(),
-        false => renamed.into(),
+    match is_renamed {
+        false => bytes.clone(),
+        true if is_compressed => zstd::bulk::compress(text.as_bytes(), 3).unwrap().into(),
+        true => text.into(),
     }
 }

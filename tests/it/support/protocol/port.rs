@@ -19,7 +19,8 @@ pub struct Port {
 
 struct State {
     names: Names,
-    waiting: Vec<(Ask, oneshot::Sender<Answer>)>,
+    /// By number, in the order in which they were asked.
+    waiting: Vec<(u64, Ask, oneshot::Sender<Answer>)>,
     /// How much was asked so far.
     count: u64,
     /// Encoders that began and have not sent their NAR yet: they may be at work on a thread.
@@ -38,9 +39,22 @@ impl Port {
 
     /// What waits for an answer, in an order that is the same in every run.
     pub fn waiting(&self) -> Vec<Ask> {
-        let mut asks: Vec<Ask> = self.state().waiting.iter().map(|(ask, _)| ask.clone()).collect();
+        let mut asks: Vec<Ask> = self.state().waiting.iter().map(|(_, ask, _)| ask.clone()).collect();
         asks.sort();
         asks
+    }
+
+    /// As `waiting`, but only what was asked after the first `count`, and with numbers.
+    pub fn waiting_since(&self, count: u64) -> Vec<(Ask, u64)> {
+        let state = self.state();
+        let new = state.waiting.iter().rev().take_while(|(number, ..)| *number >= count);
+        let mut asks: Vec<(Ask, u64)> = new.map(|(number, ask, _)| (ask.clone(), *number)).collect();
+        asks.sort();
+        asks
+    }
+
+    pub fn is_waiting(&self) -> bool {
+        !self.state().waiting.is_empty()
     }
 
     /// Something waits for an answer, and no thread is at work that could ask more.
@@ -63,12 +77,17 @@ impl Port {
 
     /// Answers one of what waits; `now` is the store's clock.
     pub fn answer(&self, ask: &Ask, answer: Answer, now: SystemTime) {
+        let number = self.state().waiting.iter().find(|(_, waiting, _)| waiting == ask).map(|(number, ..)| *number);
+        self.answer_to(number.unwrap_or_else(|| panic!("{ask:?} does not wait for an answer")), answer, now);
+    }
+
+    /// As `answer`, by number; whoever asked may have given up.
+    pub fn answer_to(&self, number: u64, answer: Answer, now: SystemTime) {
         let mut state = self.state();
-        let at = state.waiting.iter().position(|(waiting, _)| waiting == ask);
-        let (_, sender) = state.waiting.remove(at.unwrap_or_else(|| panic!("{ask:?} does not wait for an answer")));
         state.now = now;
+        let Some(at) = state.waiting.iter().position(|(waiting, ..)| *waiting == number) else { return };
+        let (_, _, sender) = state.waiting.remove(at);
         let answer = state.names.inward(answer);
-        // Whoever asked may have given up meanwhile.
         let _ = sender.send(answer);
     }
 
@@ -88,8 +107,9 @@ impl Port {
             }
             let ask = state.names.outward(ask);
             let (sender, answer) = oneshot::channel();
-            state.waiting.retain(|(_, sender)| !sender.is_closed());
-            state.waiting.push((ask, sender));
+            state.waiting.retain(|(_, _, sender)| !sender.is_closed());
+            let number = state.count;
+            state.waiting.push((number, ask, sender));
             state.count += 1;
             (on, answer)
         };

@@ -13,6 +13,8 @@ use crate::support::oracle::Oracle;
 use crate::support::time::TestClock;
 use loft::bucket::Key;
 use loft::clock::Clock;
+use loft::ledger::Ledger;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -45,6 +47,8 @@ pub struct Sim {
     pub dice: Dice,
     pub bucket: Memory,
     pub judge: Judge,
+    /// What one machine remembers.
+    pub ledger: Arc<Ledger>,
     pub steps: u64,
     began: SystemTime,
     running: Vec<Running>,
@@ -58,6 +62,8 @@ struct Running {
     name: String,
     machine: Machine<Ended>,
     waiting: Vec<Waiting>,
+    /// How much it had asked when it was last looked at.
+    asked: u64,
     /// The store's time when it started.
     since: SystemTime,
     /// Answers until it crashes.
@@ -70,6 +76,8 @@ struct Running {
 #[derive(Clone)]
 struct Waiting {
     ask: Ask,
+    /// Among all requests of its process.
+    number: u64,
     asked: SystemTime,
     /// A DELETE of the key came later.
     is_overtaken: bool,
@@ -83,6 +91,7 @@ impl Sim {
             dice: Dice::new(seed),
             bucket,
             judge,
+            ledger: Arc::new(Ledger::in_memory()),
             steps: 0,
             began,
             running: Vec::new(),
@@ -121,6 +130,7 @@ impl Sim {
                 name: actor.name,
                 ended: None,
                 waiting: Vec::new(),
+                asked: 0,
                 since: now,
                 machine,
                 life,
@@ -251,7 +261,7 @@ impl Sim {
         running.life = running.life.map(|life| life - 1);
         running.machine.set_elapsed(now.duration_since(running.since).unwrap());
         let text = self.log.is_some().then(|| format!("{}: {:?} → {}", running.name, waiting.ask, answer.brief()));
-        running.machine.answer(&waiting.ask, answer, now);
+        running.machine.answer_to(waiting.number, answer, now);
         running.look(now);
         if let Some(text) = text {
             self.note(|| text);
@@ -301,16 +311,10 @@ impl Running {
 
     /// Takes up what it asks now.
     fn look(&mut self, now: SystemTime) {
-        let mut before = std::mem::take(&mut self.waiting);
-        self.waiting = self
-            .machine
-            .waiting()
-            .into_iter()
-            .map(|ask| match before.iter().position(|waiting| waiting.ask == ask) {
-                Some(at) => before.swap_remove(at),
-                None => Waiting { ask, asked: now, is_overtaken: false },
-            })
-            .collect();
+        let (new, count) = self.machine.waiting_since(self.asked);
+        self.asked = count;
+        let new = new.into_iter().map(|(ask, number)| Waiting { ask, number, asked: now, is_overtaken: false });
+        self.waiting.extend(new);
     }
 }
 
