@@ -209,14 +209,14 @@ fn a_push_of_what_was_removed_before_its_nar_is_collected() {
 #[test]
 fn leases_are_lost_and_sweeps_pass_their_deadline() {
     for jump in [SWEEP_EXPIRES, LEASE_EXPIRES] {
-        for before in [Before::OldReference, Before::OldRoot, Before::RemovedReference] {
-            holds_for(before, 1, 1, &[jump]);
-        }
+        holds_for(Before::OldReference, 1, 1, &[jump]);
+        holds_for(Before::OldRoot, 1, 1, &[jump]);
     }
+    holds_for(Before::RemovedReference, 1, 1, &[LEASE_EXPIRES]);
     holds_for(Before::OldRoot, 2, 1, &[LEASE_EXPIRES]);
 }
 
-/// Twelve minutes: what the others leave out.
+/// What the others leave out.
 #[test]
 #[ignore = "takes a quarter of an hour"]
 fn time_passes_for_three() {
@@ -228,6 +228,7 @@ fn time_passes_for_three() {
     }
     holds_for(Before::OldReference, 1, 1, &[SWEEP_EXPIRES, LEASE_EXPIRES]);
     holds_for(Before::OldRoot, 1, 1, &[SWEEP_EXPIRES, LEASE_EXPIRES]);
+    holds_for(Before::RemovedReference, 1, 1, &[SWEEP_EXPIRES]);
     holds_for(Before::RemovedReference, 2, 1, &[]);
 }
 

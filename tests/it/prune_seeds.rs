@@ -58,7 +58,7 @@ impl Bench {
     }
 
     fn pusher(&self, sim: &mut Sim, name: &str) -> Player {
-        let roots: Vec<StorePath> = (0..1 + sim.dice.below(2)).map(|_| sim.dice.pick(&self.paths).clone()).collect();
+        let roots: Vec<StorePath> = (0..if sim.dice.chance(250) { 2 } else { 1 }).map(|_| sim.dice.pick(&self.paths).clone()).collect();
         // What a pusher's clock says does not matter to anybody but itself.
         let ahead = *sim.dice.pick(&[0, 0, 0, 230, -230, 600, -600, 86_400, -86_400]);
         sim.note(|| format!("{name} pushes {roots:?}, {ahead} s ahead"));
@@ -76,7 +76,7 @@ impl Bench {
     /// Mostly what others on the same machine have seen.
     fn knowledge(&self, sim: &mut Sim) -> Knowledge {
         let ledger = sim.ledger.clone();
-        if sim.dice.chance(100) { fresh_ledger() } else { Arc::new(move || ledger.clone()) }
+        if sim.dice.chance(30) { fresh_ledger() } else { Arc::new(move || ledger.clone()) }
     }
 
     fn undoer(&self, sim: &mut Sim, name: &str) -> Option<Player> {
@@ -104,7 +104,7 @@ fn run(bench: &Bench, seed: u64, has_log: bool) -> (Result<u64, String>, Sim) {
 }
 
 fn weeks(bench: &Bench, sim: &mut Sim) -> Result<(), String> {
-    for episode in 0..4 {
+    for episode in 0..3 {
         let mut players = Vec::new();
         for n in 0..sim.dice.below(4) {
             players.push(bench.pusher(sim, &format!("push {episode}.{n}")));
@@ -112,15 +112,17 @@ fn weeks(bench: &Bench, sim: &mut Sim) -> Result<(), String> {
         for n in 0..if episode == 0 { 0 } else { sim.dice.below(3) } {
             players.push(bench.pruner(sim, &format!("prune {episode}.{n}")));
         }
-        if episode > 1 && sim.dice.chance(150) {
+        if episode == 2 && sim.dice.chance(200) {
             players.extend(bench.undoer(sim, &format!("undo {episode}")));
         }
         sim.run(players, Trouble::MUCH)?;
         let hours = *sim.dice.pick(&[0, 1, 2, 30, 200, 400, 700, 800]);
         sim.pass(hours * HOUR)?;
     }
-    a_wrong_clock_is_refused(bench, sim)?;
-    at_rest(bench, sim)
+    if sim.dice.chance(100) {
+        a_wrong_clock_is_refused(bench, sim)?;
+    }
+    if sim.dice.chance(250) { at_rest(bench, sim) } else { Ok(()) }
 }
 
 /// Beyond five minutes nobody may prune.
@@ -199,11 +201,10 @@ fn seeds(usual: Range<u64>) -> Range<u64> {
     from.parse().unwrap()..to.parse().unwrap()
 }
 
-#[test]
-fn weeks_of_trouble() {
+/// Runs all seeds, or those that were asked for; stops at the first that fails.
+fn run_all(seeds: Range<u64>) {
     let bench = Bench::new();
     let (since, mut steps) = (Instant::now(), 0);
-    let seeds = seeds(0..300);
     for seed in seeds.clone() {
         match run(&bench, seed, false).0 {
             Ok(taken) => steps += taken,
@@ -211,9 +212,22 @@ fn weeks_of_trouble() {
                 let (again, sim) = run(&bench, seed, true);
                 let log = sim.log();
                 let last = log[log.len().saturating_sub(80)..].join("\n");
-                panic!("seed {seed}: {why}\nonce more: {again:?}\n{last}");
+                panic!("LOFT_SIM_SEEDS={seed}..{}: {why}\nonce more: {again:?}\n{last}", seed + 1);
             }
         }
     }
-    println!("{} seeds, {steps} steps, {:?}", seeds.end - seeds.start, since.elapsed());
+    println!("seeds {seeds:?}: {steps} steps, {:?}", since.elapsed());
+}
+
+#[test]
+fn weeks_of_trouble() {
+    run_all(seeds(0..10_000));
+}
+
+/// Beside the other half, for machines with two cores.
+#[test]
+fn more_weeks_of_trouble() {
+    if std::env::var_os("LOFT_SIM_SEEDS").is_none() {
+        run_all(10_000..20_000);
+    }
 }
