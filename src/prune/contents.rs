@@ -16,6 +16,9 @@ use futures_util::TryStreamExt as _;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
+/// More unreferenced NARs than this are left for the next prune, and so is what a trash record would have to name.
+const MOST_ORPHANS: usize = 100_000;
+
 /// See the module's head.
 pub struct Contents {
     pub opened: Opened,
@@ -91,11 +94,9 @@ impl Contents {
         ends: &Ends,
         wanted: &HashSet<PathHash>,
     ) -> Result<HashMap<PathHash, ObjectInfo>, PruneError> {
-        let bucket = ends.bucket.as_ref();
-        let clock = bucket.now().await?;
-        let ages = Ages { now: self.opened.now, retention: self.retention, clock };
-        self.records.look(bucket, &self.reader, ages).await?;
-        self.look_at_narinfos(ends, clock, wanted).await
+        let ages = Ages { now: self.opened.now, retention: self.retention };
+        self.records.look(ends.bucket.as_ref(), &self.reader, ages).await?;
+        self.look_at_narinfos(ends, wanted).await
     }
 
     /// The narinfos' bytes, read again where the ledger has no copy.
@@ -122,7 +123,6 @@ impl Contents {
     async fn look_at_narinfos(
         &mut self,
         ends: &Ends,
-        clock: SystemTime,
         wanted: &HashSet<PathHash>,
     ) -> Result<HashMap<PathHash, ObjectInfo>, PruneError> {
         let mut found = HashMap::new();
@@ -131,6 +131,8 @@ impl Contents {
         self.graph.begin_round();
         let mut pages = nar_info_pages(ends.bucket.as_ref());
         while let Some(page) = pages.try_next().await? {
+            // Reading takes long in a large bucket, and pushes go on meanwhile.
+            let clock = ends.bucket.now().await?;
             let mut new = Vec::new();
             for object in page {
                 match object.key.kind() {
@@ -196,7 +198,9 @@ impl Contents {
                     continue;
                 }
                 // What no narinfo could name is not ours.
-                if let Ok(url) = NarUrl::parse(object.key.as_str()) {
+                if self.orphans.len() < MOST_ORPHANS
+                    && let Ok(url) = NarUrl::parse(object.key.as_str())
+                {
                     let orphan = Orphan { size: object.size, modified: object.modified, trashed: None };
                     self.orphans.insert(url, orphan);
                 }
@@ -209,7 +213,7 @@ impl Contents {
     async fn look_at_trash(&mut self, ends: &Ends) -> Result<(), PruneError> {
         let bucket = ends.bucket.as_ref();
         let missing: HashSet<PathHash> = self.missing();
-        // Oldest first: since when a NAR is garbage, and the newest version of a narinfo.
+        // Oldest first, so that the newest word stays.
         let mut listed = list_all(bucket, &Prefix::trash()).await?;
         listed.sort_by(|a, b| (a.modified, &a.key).cmp(&(b.modified, &b.key)));
         for object in listed {
@@ -223,7 +227,8 @@ impl Contents {
             let removed = record.removed.iter().filter_map(|removed| catalog::remnants(&removed.bytes()).url);
             for url in removed.chain(record.orphans.iter().cloned()) {
                 if let Some(orphan) = self.orphans.get_mut(&url) {
-                    orphan.trashed.get_or_insert(object.modified);
+                    // The newest: something may have pointed at it in between.
+                    orphan.trashed = Some(object.modified);
                 }
             }
             for removed in record.removed.iter().filter(|removed| missing.contains(&removed.path)) {

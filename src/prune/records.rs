@@ -45,8 +45,6 @@ pub struct Push {
 pub struct Ages {
     pub now: SystemTime,
     pub retention: Duration,
-    /// Later than any stamp may be.
-    pub clock: SystemTime,
 }
 
 impl Records {
@@ -65,8 +63,7 @@ impl Records {
     }
 
     async fn look_at_leases(&mut self, bucket: &dyn Bucket, ages: Ages) -> Result<(), PruneError> {
-        for object in list_all(bucket, &Prefix::leases()).await? {
-            check_stamp(&object, ages.clock)?;
+        for object in list(bucket, &Prefix::leases()).await? {
             if age(&object, ages) > LEASE_TTL + CLOCK_TOLERANCE {
                 self.stale.push(object.key);
                 continue;
@@ -86,8 +83,7 @@ impl Records {
 
     async fn look_at_pushes(&mut self, bucket: &dyn Bucket, reader: &Reader, ages: Ages) -> Result<(), PruneError> {
         let mut new = Vec::new();
-        for object in list_all(bucket, &Prefix::pushes()).await? {
-            check_stamp(&object, ages.clock)?;
+        for object in list(bucket, &Prefix::pushes()).await? {
             if age(&object, ages) >= ages.retention {
                 self.stale.push(object.key);
             } else if !self.read.contains(&object.key) {
@@ -104,10 +100,9 @@ impl Records {
     }
 
     async fn look_at_pins(&mut self, bucket: &dyn Bucket, reader: &Reader, ages: Ages) -> Result<(), PruneError> {
-        let listed = list_all(bucket, &Prefix::pins()).await?;
+        let listed = list(bucket, &Prefix::pins()).await?;
         let mut by_name: HashMap<String, Vec<(ObjectInfo, PinRecord)>> = HashMap::new();
         for (object, bytes) in read_all(reader, listed).await? {
-            check_stamp(&object, ages.clock)?;
             let record = parsed(&object.key, PinRecord::parse(object.key.as_str(), &bytes))?;
             let name = object.key.pin_name().unwrap_or_default().to_owned();
             by_name.entry(name).or_default().push((object, record));
@@ -128,6 +123,16 @@ impl Records {
         }
         Ok(())
     }
+}
+
+/// All of them, with believable dates.
+async fn list(bucket: &dyn Bucket, prefix: &Prefix) -> Result<Vec<ObjectInfo>, PruneError> {
+    let listed = list_all(bucket, prefix).await?;
+    let clock = bucket.now().await?;
+    for object in &listed {
+        check_stamp(object, clock)?;
+    }
+    Ok(listed)
 }
 
 /// Those that are still there. One that cannot be read may keep anything.

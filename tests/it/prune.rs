@@ -321,3 +321,52 @@ async fn damaged_narinfos_stay_with_all_that_they_may_need() {
     assert_eq!(world.visible(), set(&[base, lib]));
     let _ = (tool, app);
 }
+
+#[tokio::test]
+async fn a_nar_that_was_wanted_in_between_has_its_whole_grace_again() {
+    let world = World::new();
+    let path = world.store.add("p").file("f", b"f").finish();
+    let rest = chain(&world, 3);
+    world.push(&[&path, rest.last().unwrap()]).await.unwrap();
+    let key = format!("{}.narinfo", path.hash_part());
+    let bytes = world.bucket.contents()[&loft::bucket::Key::listed(&key)].clone();
+    let pin = PinRecord::new("test@here".into(), 1, vec![rest[2].clone()], Keep::Forever).print();
+    world.bucket.plant("loft/v1/pin/rest/01ARZ3NDEKTSV4RRFFQ69G5FAV", pin);
+    let pruner = Pruner::new(&world);
+    // Some other program removes the narinfo, and writes it again six days later with the same URL.
+    world.bucket.lose(&key);
+    world.pass(2 * DAY);
+    pruner.run().await;
+    world.pass(6 * DAY);
+    world.bucket.plant(&key, bytes);
+    world.pass(35 * DAY);
+    // It goes by its age; whoever has seen it may fetch it for a week from now.
+    assert_eq!(pruner.run().await.removed, [path.hash_part()]);
+    world.pass(6 * DAY);
+    assert_eq!(pruner.run().await.nars, 0);
+    world.pass(2 * DAY);
+    assert_eq!(pruner.run().await.nars, 1);
+}
+
+#[tokio::test]
+async fn a_look_that_takes_long_does_not_take_new_pushes_for_the_future() {
+    let world = World::new();
+    let paths = chain(&world, 3);
+    world.push(&[&paths[2]]).await.unwrap();
+    let (ours, theirs) = (world.clock.clone(), world.bucket.clock.clone());
+    world.set_faults(move |moment, sent| {
+        // Ten minutes for each narinfo; the last one is rewritten meanwhile.
+        if moment == crate::support::memory::Moment::After && sent.on.ends_with(".narinfo") {
+            ours.advance(Duration::from_secs(600));
+            theirs.advance(Duration::from_secs(600));
+        }
+        None
+    });
+    let bucket = world.bucket.clone();
+    let key = format!("{}.narinfo", paths[0].hash_part());
+    let bytes = bucket.contents()[&loft::bucket::Key::listed(&key)].clone();
+    let pruner = Pruner::new(&world);
+    let plan = pruner.plan().await.unwrap();
+    bucket.plant(&key, bytes);
+    loft::prune::carry_out(&pruner.ends(), &pruner.options, plan).await.unwrap();
+}
