@@ -178,7 +178,8 @@ fn holds(name: &str, scenario: &Scenario) {
     let found = search(name, scenario);
     assert!(found.broken.is_none() && found.is_complete);
     for actor in &scenario.actors {
-        let ends: Vec<&String> = found.ends.keys().filter(|end| end.starts_with(&format!("{}: ", actor.name))).collect();
+        let ends: Vec<&String> =
+            found.ends.keys().filter(|end| end.starts_with(&format!("{}: ", actor.name))).collect();
         let had = |what: &str| ends.iter().any(|end| end.contains(what));
         assert!(had("success") || had("Summary") || had("Undone"), "{} never came to its end: {ends:?}", actor.name);
     }
@@ -235,9 +236,12 @@ fn time_passes_for_three() {
 #[test]
 fn every_request_counts() {
     let shared = shared();
-    for (before, pushers, pruners) in
-        [(Before::OldReference, 1, 1), (Before::OldRoot, 1, 1), (Before::RemovedReference, 1, 1), (Before::OldRoot, 2, 1)]
-    {
+    for (before, pushers, pruners) in [
+        (Before::OldReference, 1, 1),
+        (Before::OldRoot, 1, 1),
+        (Before::RemovedReference, 1, 1),
+        (Before::OldRoot, 2, 1),
+    ] {
         let scenario = shared.scenario(before, plain(), shared.actors(before, pushers, pruners), &[]);
         let scenario = Scenario { private: private_but_for_gets, ..scenario };
         holds(&format!("{before:?}, {pushers} pushes, {pruners} prunes, each GET a step"), &scenario);

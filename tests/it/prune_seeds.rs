@@ -5,8 +5,10 @@
 
 use crate::support::fixture_store::FixtureStore;
 use crate::support::memory::Memory;
+use crate::support::protocol::ablation::Ablation;
 use crate::support::protocol::actors::{
-    Ended, Knowledge, Wrap, fresh_ledger, prune_options, pruner_who_knows, push_options, pusher_who_knows, undoer,
+    Ended, Knowledge, Wrap, fresh_ledger, plain, prune_options, pruner_who_knows, push_options, pusher_who_knows,
+    undoer,
 };
 use crate::support::protocol::dice::Dice;
 use crate::support::protocol::judge::{Digests, Judge};
@@ -19,7 +21,7 @@ use loft::nix::{NarInfo, PathHash, StoreDir, StorePath};
 use loft::push::Options;
 use loft::record::TrashRecord;
 use loft::report::Silent;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,11 +36,13 @@ struct Bench {
     closures: Arc<HashMap<StorePath, Vec<PathHash>>>,
     digests: Digests,
     options: Options,
+    /// What stands between pushers and the bucket.
+    between: Wrap,
 }
 
 impl Bench {
     /// 200 paths in five layers; some have the same files.
-    fn new() -> Self {
+    fn new(between: Wrap) -> Self {
         let store = FixtureStore::new();
         let mut dice = Dice::new(7);
         let mut paths: Vec<StorePath> = Vec::new();
@@ -54,15 +58,30 @@ impl Bench {
         let shelf = Shelf::new(store, &paths);
         let hashes = |path: &StorePath| shelf.closure(&[path.clone()]).iter().map(StorePath::hash_part).collect();
         let closures = paths.iter().map(|path| (path.clone(), hashes(path))).collect();
-        Self { shelf: shelf.clone(), paths, closures: Arc::new(closures), digests: Digests::default(), options: push_options("p") }
+        Self {
+            shelf: shelf.clone(),
+            paths,
+            closures: Arc::new(closures),
+            digests: Digests::default(),
+            options: push_options("p"),
+            between,
+        }
     }
 
     fn pusher(&self, sim: &mut Sim, name: &str) -> Player {
-        let roots: Vec<StorePath> = (0..if sim.dice.chance(250) { 2 } else { 1 }).map(|_| sim.dice.pick(&self.paths).clone()).collect();
+        let roots: Vec<StorePath> =
+            (0..if sim.dice.chance(250) { 2 } else { 1 }).map(|_| sim.dice.pick(&self.paths).clone()).collect();
         // What a pusher's clock says does not matter to anybody but itself.
         let ahead = *sim.dice.pick(&[0, 0, 0, 230, -230, 600, -600, 86_400, -86_400]);
         sim.note(|| format!("{name} pushes {roots:?}, {ahead} s ahead"));
-        let actor = pusher_who_knows(name, &self.shelf, &roots, &self.options, retrying(), self.knowledge(sim));
+        let actor = pusher_who_knows(
+            name,
+            &self.shelf,
+            &roots,
+            &self.options,
+            retrying(self.between.clone()),
+            self.knowledge(sim),
+        );
         Player { actor, ahead }
     }
 
@@ -70,7 +89,7 @@ impl Bench {
         let ahead = *sim.dice.pick(&[0, 0, 0, 230, -230]);
         sim.note(|| format!("{name} prunes, {ahead} s ahead"));
         let options = prune_options(RETENTION);
-        Player { actor: pruner_who_knows(name, &options, retrying(), self.knowledge(sim)), ahead }
+        Player { actor: pruner_who_knows(name, &options, retrying(plain()), self.knowledge(sim)), ahead }
     }
 
     /// Mostly what others on the same machine have seen.
@@ -83,15 +102,15 @@ impl Bench {
         let trash = keys(&sim.bucket, Prefix::trash().as_str());
         let sweep = Key::listed(sim.dice.pick(Some(&trash).filter(|trash| !trash.is_empty())?).as_str()).id()?;
         sim.note(|| format!("{name} undoes {sweep}"));
-        Some(Player { actor: undoer(name, sweep, &prune_options(RETENTION), retrying()), ahead: 0 })
+        Some(Player { actor: undoer(name, sweep, &prune_options(RETENTION), retrying(plain())), ahead: 0 })
     }
 }
 
-/// Tries again as loft does, but without waiting long.
-fn retrying() -> Wrap {
-    Arc::new(|port: Arc<Port>| {
+/// Tries again as loft does, but without waiting.
+fn retrying(over: Wrap) -> Wrap {
+    Arc::new(move |port: Arc<Port>| {
         let policy = RetryPolicy { base: Duration::ZERO, cap: Duration::ZERO, ..RetryPolicy::default() };
-        let retrying = Retrying::new(port, policy, Arc::new(PausedClock::start()), Arc::new(Silent));
+        let retrying = Retrying::new(over(port), policy, Arc::new(PausedClock::start()), Arc::new(Silent));
         Arc::new(retrying.with_jitter(Arc::new(|longest| longest)))
     })
 }
@@ -151,7 +170,8 @@ fn at_rest(bench: &Bench, sim: &mut Sim) -> Result<(), String> {
         sim.check_all()?;
     }
     let now = sim.now();
-    let kept: HashSet<PathHash> = bench.paths.iter().map(StorePath::hash_part).filter(|hash| sim.judge.promised(hash, now)).collect();
+    let kept: HashSet<PathHash> =
+        bench.paths.iter().map(StorePath::hash_part).filter(|hash| sim.judge.promised(hash, now)).collect();
     if let Some(lost) = kept.iter().find(|hash| !sim.judge.is_visible(hash)) {
         return Err(format!("{lost} is retained and not there"));
     }
@@ -203,10 +223,14 @@ fn seeds(usual: Range<u64>) -> Range<u64> {
 
 /// Runs all seeds, or those that were asked for; stops at the first that fails.
 fn run_all(seeds: Range<u64>) {
-    let bench = Bench::new();
-    let (since, mut steps) = (Instant::now(), 0);
+    let bench = Bench::new(plain());
+    let (since, mut steps, mut tally) = (Instant::now(), 0, BTreeMap::new());
     for seed in seeds.clone() {
-        match run(&bench, seed, false).0 {
+        let (result, sim) = run(&bench, seed, false);
+        for (what, count) in sim.tally {
+            *tally.entry(what).or_insert(0) += count;
+        }
+        match result {
             Ok(taken) => steps += taken,
             Err(why) => {
                 let (again, sim) = run(&bench, seed, true);
@@ -216,7 +240,23 @@ fn run_all(seeds: Range<u64>) {
             }
         }
     }
-    println!("seeds {seeds:?}: {steps} steps, {:?}", since.elapsed());
+    println!("seeds {seeds:?}: {steps} steps, {:?}, {tally:?}", since.elapsed());
+    if seeds.end - seeds.start >= 1000 {
+        for what in ["pushes", "crashes", "removed", "rescued", "restored", "nars", "refused", "undone", "strays"] {
+            assert!(tally.contains_key(what), "{what} never happened: {tally:?}");
+        }
+    }
+}
+
+/// What these runs would see if pushes wrote no leases, or did not look for sweeps.
+#[test]
+fn without_leases_or_with_sweeps_ignored_promises_are_broken() {
+    for ablation in [Ablation::NoLeases, Ablation::SweepsIgnored] {
+        let bench = Bench::new(ablation.clone().wrap());
+        let failed = (0..3000).find_map(|seed| Some((seed, run(&bench, seed, false).0.err()?)));
+        let (seed, why) = failed.unwrap_or_else(|| panic!("nothing was broken with {ablation:?}"));
+        println!("{ablation:?}: seed {seed}: {why}");
+    }
 }
 
 #[test]

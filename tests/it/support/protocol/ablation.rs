@@ -86,7 +86,13 @@ impl Ablated {
         }
     }
 
-    async fn put_it(&self, key: &Key, body: Body, headers: Headers, within: Option<Duration>) -> Result<(), BucketError> {
+    async fn put_it(
+        &self,
+        key: &Key,
+        body: Body,
+        headers: Headers,
+        within: Option<Duration>,
+    ) -> Result<(), BucketError> {
         let within = within.filter(|_| !self.is(&Ablation::NoTimeLimit));
         match within {
             Some(within) => self.port.put_before(key, body, headers, within).await,

@@ -169,12 +169,7 @@ pub fn prune_options(retention: Duration) -> prune::Options {
 
 /// One encoder, so that the number of cores does not matter.
 pub fn push_options(who: &str) -> Options {
-    Options {
-        upload_threads: 1.try_into().unwrap(),
-        who: who.to_owned(),
-        trust_ledger: true,
-        ..world::options()
-    }
+    Options { upload_threads: 1.try_into().unwrap(), who: who.to_owned(), trust_ledger: true, ..world::options() }
 }
 
 /// A push looks at nothing but which narinfos there are (`push::presence`), so two buckets that

@@ -82,7 +82,11 @@ struct State {
 #[derive(Clone, Copy, Debug)]
 enum Move {
     /// Of a process: which of its requests, and whether it is lost to a deletion.
-    Answer { actor: u8, ask: u8, lost: bool },
+    Answer {
+        actor: u8,
+        ask: u8,
+        lost: bool,
+    },
     Jump(u8),
 }
 
@@ -191,7 +195,8 @@ impl<'a> Search<'a> {
         let mut follower = State { bucket, ..*state };
         let process = &mut self.processes[actor];
         follower.at[actor] = process.follow(state.at[actor], ask, answer, state.time, &self.buckets.answers);
-        follower.overtaken[actor] = process.carry_marks(state.at[actor], follower.at[actor], state.overtaken[actor], ask);
+        follower.overtaken[actor] =
+            process.carry_marks(state.at[actor], follower.at[actor], state.overtaken[actor], ask);
         // Whoever is putting what was just deleted may lose it.
         if let Ask::Delete { key, .. } = &self.processes[actor].asks[request as usize]
             && bucket != state.bucket
@@ -481,7 +486,8 @@ impl<'a> Process<'a> {
 
     /// The answer that led from one history to another.
     fn last_answer(&self, before: u32, ask: u8, after: u32) -> Option<u32> {
-        let edge = self.edges.iter().find(|((node, asked, _, _), to)| *node == before && *asked == ask && **to == after);
+        let edge =
+            self.edges.iter().find(|((node, asked, _, _), to)| *node == before && *asked == ask && **to == after);
         edge.map(|((_, _, answer, _), _)| *answer)
     }
 }
@@ -516,13 +522,7 @@ impl Buckets {
         })
     }
 
-    fn carry_out(
-        &mut self,
-        asked: Asked,
-        ask: &Ask,
-        now: SystemTime,
-        lens: impl Fn(Answer) -> Answer,
-    ) -> (u32, u32) {
+    fn carry_out(&mut self, asked: Asked, ask: &Ask, now: SystemTime, lens: impl Fn(Answer) -> Answer) -> (u32, u32) {
         let bucket = asked.0;
         if let Some(done) = self.done.get(&asked) {
             return *done;

@@ -83,7 +83,9 @@ impl Judge {
             (Kind::Nar, None) => {
                 self.nars.remove(key.as_str());
                 match self.pointers.get(key.as_str()) {
-                    Some(count) if *count > 0 => Err(format!("I1: {key} was deleted, and {count} narinfos point at it")),
+                    Some(count) if *count > 0 => {
+                        Err(format!("I1: {key} was deleted, and {count} narinfos point at it"))
+                    }
                     _ => Ok(()),
                 }
             }
@@ -111,7 +113,8 @@ impl Judge {
             return Err(format!("the narinfo of {hash} is about {}", info.path));
         }
         let url = info.url.as_str();
-        let digest = *self.nars.get(url).ok_or_else(|| format!("I1: {} points at {url}, which is absent", info.path))?;
+        let digest =
+            *self.nars.get(url).ok_or_else(|| format!("I1: {} points at {url}, which is absent", info.path))?;
         let packed = self.digests.lock().unwrap().get(&digest).cloned();
         let packed = packed.ok_or_else(|| format!("I1: nobody knows what {url} is"))?;
         let same = packed.nar_hash == info.nar_hash

@@ -53,7 +53,16 @@ impl<T: Clone + 'static> Machine<T> {
             *ended.lock().unwrap() = Some(value);
             bell.asked.notify_one();
         });
-        let mut machine = Self { runtime: Some(runtime), process, idle, port, clock, elapsed: Duration::ZERO, result, has_slept: false };
+        let mut machine = Self {
+            runtime: Some(runtime),
+            process,
+            idle,
+            port,
+            clock,
+            elapsed: Duration::ZERO,
+            result,
+            has_slept: false,
+        };
         machine.settle();
         machine
     }

@@ -5,7 +5,7 @@
 //! NAR's (the tag of its packing); the rest becomes a digest of that. So two runs that did the same
 //! are the same.
 
-use super::ask::{Ask, Answer};
+use super::ask::{Answer, Ask};
 use bytes::Bytes;
 use loft::bucket::{Key, ObjectInfo};
 use loft::nix::Sha256;
@@ -41,7 +41,8 @@ impl Names {
                 // A NAR that is packed has a tag in its name; one that is copied has not.
                 self.name(&key, if key.starts_with("nar/") { u128::from(u16::MAX) } else { 0 });
                 let key = rename_key(key, &self.out);
-                let bytes = if key.starts_with("nar/") { bytes } else { rename(&bytes, &self.out) };
+                let is_text = self.has_nars && !key.starts_with("nar/");
+                let bytes = if is_text { rename(&bytes, &self.out) } else { bytes };
                 Ask::Put { key, bytes, within }
             }
             Ask::Copy { from, to } => {
@@ -51,9 +52,7 @@ impl Names {
             Ask::Get { key, limit } => Ask::Get { key: rename_key(key, &self.out), limit },
             Ask::Head { key } => Ask::Head { key: rename_key(key, &self.out) },
             Ask::Delete { key, within } => Ask::Delete { key: rename_key(key, &self.out), within },
-            Ask::List { prefix, after } => {
-                Ask::List { prefix, after: after.map(|after| rename_key(after, &self.out)) }
-            }
+            Ask::List { prefix, after } => Ask::List { prefix, after: after.map(|after| rename_key(after, &self.out)) },
             ask @ Ask::Uploads { .. } => ask,
         }
     }

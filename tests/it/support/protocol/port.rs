@@ -33,7 +33,8 @@ struct State {
 
 impl Port {
     pub fn new(process: &str, now: SystemTime) -> Self {
-        let state = State { names: Names::new(process), waiting: Vec::new(), count: 0, encoding: 0, sent: HashSet::new(), now };
+        let state =
+            State { names: Names::new(process), waiting: Vec::new(), count: 0, encoding: 0, sent: HashSet::new(), now };
         Self { state: Mutex::new(state), asked: Notify::new() }
     }
 

@@ -14,6 +14,7 @@ use crate::support::time::TestClock;
 use loft::bucket::Key;
 use loft::clock::Clock;
 use loft::ledger::Ledger;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -50,6 +51,8 @@ pub struct Sim {
     /// What one machine remembers.
     pub ledger: Arc<Ledger>,
     pub steps: u64,
+    /// What happened how often.
+    pub tally: BTreeMap<&'static str, u64>,
     began: SystemTime,
     running: Vec<Running>,
     strays: Vec<Waiting>,
@@ -93,6 +96,7 @@ impl Sim {
             judge,
             ledger: Arc::new(Ledger::in_memory()),
             steps: 0,
+            tally: BTreeMap::new(),
             began,
             running: Vec::new(),
             strays: Vec::new(),
@@ -203,6 +207,7 @@ impl Sim {
         }
         if let Some(ended) = running.machine.result() {
             let text = format!("{}: {ended:?}", running.name);
+            count(&mut self.tally, &ended);
             let promise = if let Ended::Promised(paths) = &ended { self.judge.promise(paths) } else { Ok(()) };
             running.ended = Some(ended);
             running.life = Some(0);
@@ -214,6 +219,7 @@ impl Sim {
             let text = format!("{} crashes", running.name);
             running.ended = Some(Ended::Over("crashed".to_owned()));
             self.strays.extend(waiting);
+            *self.tally.entry("crashes").or_default() += 1;
             self.note(|| text);
         }
         Ok(())
@@ -275,6 +281,7 @@ impl Sim {
             return Ok(());
         }
         let answer = self.carry_out(stray)?;
+        *self.tally.entry("strays").or_default() += 1;
         self.note(|| format!("late: {:?} → {}", stray.ask, answer.brief()));
         Ok(())
     }
@@ -315,6 +322,30 @@ impl Running {
         self.asked = count;
         let new = new.into_iter().map(|(ask, number)| Waiting { ask, number, asked: now, is_overtaken: false });
         self.waiting.extend(new);
+    }
+}
+
+/// Counts what a process did, as far as its words tell.
+fn count(tally: &mut BTreeMap<&'static str, u64>, ended: &Ended) {
+    let mut add = |what, count| *tally.entry(what).or_default() += count;
+    match ended {
+        Ended::Promised(_) => add("pushes", 1),
+        Ended::Over(said) if said.starts_with("Summary") => {
+            add("prunes", 1);
+            for what in ["rescued", "restored", "nars"] {
+                let number = said.split(&format!("{what}: ")).nth(1).and_then(|rest| rest.split(',').next());
+                let number = number.and_then(|number| number.parse().ok()).unwrap_or(0);
+                if number > 0 {
+                    add(what, number);
+                }
+            }
+            if !said.contains("removed: []") {
+                add("removed", 1);
+            }
+        }
+        Ended::Over(said) if said.starts_with("Undone") => add("undone", said.matches(", Done)").count() as u64),
+        Ended::Over(said) if said.contains("Nothing was removed") => add("refused", 1),
+        _ => add("failures", 1),
     }
 }
 
