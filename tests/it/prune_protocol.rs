@@ -1,4 +1,19 @@
-//! The protocol of pushes and prunes holds in all interleavings of a few processes.
+//! The protocol of pushes and prunes holds in all interleavings of a few processes, and not without any one of its parts.
+//!
+//! The processes are the library's own `push::run`, `prune::plan` with `carry_out`, and `prune::undo`; how all
+//! interleavings of real code can be gone through is told in `support::protocol::explore`. What is gone through by default:
+//!
+//! - two pushes and two prunes, completely (some 20 million states), with the two hard cases: an old reference that new
+//!   roots share, and an old root that is pushed again;
+//! - a push, and a prune or two, of what was removed before and whose NAR is due; an undo beside a push and a prune;
+//! - leases that expire and sweeps that pass their deadline, at any moment, with one push and one prune (once two
+//!   pushes); `time_passes_for_three` has the rest of three processes and takes long. Two and two while time passes are
+//!   left to the seeds (`prune_seeds`).
+//!
+//! What is left out by default: that something comes between the listing of an object and its being read
+//! (`every_request_counts` has that for two processes, and once three); requests that fail (`prune_seeds` has those).
+//!
+//! Each test tells how many states there were, and a broken promise with the shortest way to it (`--no-capture`).
 
 use crate::support::fixture_store::FixtureStore;
 use crate::support::memory::{Memory, Object};
@@ -65,7 +80,7 @@ impl Shared {
             ("A", _) => &self.a,
             _ => &self.b,
         };
-        pusher(name, &self.shelf, &[root.clone()], &self.options, wrap)
+        pusher(name, &self.shelf, std::slice::from_ref(root), &self.options, wrap)
     }
 
     fn prune(&self, name: &str, wrap: Wrap) -> Actor {
@@ -114,7 +129,9 @@ impl Shared {
         actors: Vec<Actor>,
         jumps: &[Duration],
     ) -> Scenario {
-        let hashes = |root: &StorePath| self.shelf.closure(&[root.clone()]).iter().map(StorePath::hash_part).collect();
+        let hashes = |root: &StorePath| {
+            self.shelf.closure(std::slice::from_ref(root)).iter().map(StorePath::hash_part).collect()
+        };
         Scenario {
             objects,
             now,
@@ -135,8 +152,8 @@ impl Shared {
 /// - the probe of a prune, which only its own prune looks for;
 /// - trash: what is in it matters days later;
 /// - the look for what crashed prunes have left, which finds nothing that others are still at;
-/// - reading an object that was just listed: by itself, this choice leaves out that it goes in between, which
-///   `every_request_counts` puts in again.
+/// - reading an object that was just listed. This alone does not commute: it leaves out that the object goes or changes
+///   in between, which `every_request_counts` puts in again.
 fn private(ask: &Ask, past: &Past<'_>) -> bool {
     matches!(ask, Ask::Get { .. }) || private_but_for_gets(ask, past)
 }

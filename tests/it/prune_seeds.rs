@@ -56,7 +56,8 @@ impl Bench {
             paths.push(store.add(&format!("p-{n}")).file("f", text).references(&references).finish());
         }
         let shelf = Shelf::new(store, &paths);
-        let hashes = |path: &StorePath| shelf.closure(&[path.clone()]).iter().map(StorePath::hash_part).collect();
+        let hashes =
+            |path: &StorePath| shelf.closure(std::slice::from_ref(path)).iter().map(StorePath::hash_part).collect();
         let closures = paths.iter().map(|path| (path.clone(), hashes(path))).collect();
         Self {
             shelf: shelf.clone(),
@@ -235,7 +236,7 @@ fn run_all(seeds: Range<u64>) {
             Err(why) => {
                 let (again, sim) = run(&bench, seed, true);
                 let log = sim.log();
-                let last = log[log.len().saturating_sub(80)..].join("\n");
+                let last = log[log.len().saturating_sub(120)..].join("\n");
                 panic!("LOFT_SIM_SEEDS={seed}..{}: {why}\nonce more: {again:?}\n{last}", seed + 1);
             }
         }

@@ -120,6 +120,7 @@ impl Answer {
             Self::Done => "done".to_owned(),
             Self::Object(found) => if found.is_some() { "found" } else { "absent" }.to_owned(),
             Self::Info(found) => if found.is_some() { "there" } else { "absent" }.to_owned(),
+            Self::Objects { objects, .. } if objects.len() > 6 => format!("{} objects", objects.len()),
             Self::Objects { objects, .. } => {
                 format!("{:?}", objects.iter().map(|object| object.key.as_str()).collect::<Vec<_>>())
             }

@@ -12,6 +12,9 @@
 //! comes too late by the store's clock. A PUT that a DELETE of its key overtook may be lost, as with
 //! Garage, or may win, as elsewhere: both are tried.
 //!
+//! What a process cannot see of an answer, for its code passes over it, is left out of it (`actors::Lens`); otherwise
+//! every bucket would make another history.
+//!
 //! What is not a choice: a request that commutes with whatever others may do goes first (`Scenario::private`),
 //! and a process that asks the same thing again and again until the answer changes is not asked to
 //! unless it has changed.
@@ -421,7 +424,7 @@ impl<'a> Process<'a> {
                 From::Start { .. } => None,
             };
             let is_private = (self.scenario.private)(&ask, &|sought| self.has_asked(&from, sought));
-            let last = if machine.has_slept() { self.last(&from, &ask) } else { None };
+            let last = if !machine.slept().is_zero() { self.last(&from, &ask) } else { None };
             Waiting { number, is_private, asked: before.unwrap_or(now), last, ask }
         });
         let waiting = waiting.collect();

@@ -10,6 +10,7 @@ use loft::bucket::{Key, Kind};
 use loft::nar::{self, Packed};
 use loft::nix::{Compression, NarInfo, PathHash, Sha256, StoreDir, StorePath};
 use loft::record::PushRecord;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -97,9 +98,9 @@ impl Judge {
     fn stored(&mut self, key: &str, bytes: &Bytes) -> Result<(), String> {
         let digest = Sha256::of(bytes);
         let mut digests = self.digests.lock().unwrap();
-        if !digests.contains_key(&digest) {
+        if let Entry::Vacant(unknown) = digests.entry(digest) {
             let packed = nar::verify(bytes.as_ref(), Compression::Zstd, 1 << 32);
-            digests.insert(digest, packed.map_err(|error| format!("I1: {key}: {error}"))?);
+            unknown.insert(packed.map_err(|error| format!("I1: {key}: {error}"))?);
         }
         match self.nars.insert(key.to_owned(), digest) {
             Some(before) if before != digest => Err(format!("{key} was written twice, with other bytes")),

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
+use tokio::time::Instant;
 
 /// What starts a process on its bucket, by its clock.
 pub type Start<T> = Arc<dyn Fn(Arc<Port>, Arc<TestClock>) -> LocalBoxFuture<'static, T> + Send + Sync>;
@@ -28,8 +29,8 @@ pub struct Machine<T> {
     /// By how much the clock was moved.
     elapsed: Duration,
     result: Arc<Mutex<Option<T>>>,
-    /// It slept before it asked what it asks now.
-    has_slept: bool,
+    /// For how long it slept before it asked what it asks now.
+    slept: Duration,
 }
 
 impl<T: Clone + 'static> Machine<T> {
@@ -61,7 +62,7 @@ impl<T: Clone + 'static> Machine<T> {
             clock,
             elapsed: Duration::ZERO,
             result,
-            has_slept: false,
+            slept: Duration::ZERO,
         };
         machine.settle();
         machine
@@ -82,8 +83,9 @@ impl<T: Clone + 'static> Machine<T> {
         self.settle();
     }
 
-    pub fn has_slept(&self) -> bool {
-        self.has_slept
+    /// For how long it slept before it asked what it asks now: time that passes for all who have clocks.
+    pub fn slept(&self) -> Duration {
+        self.slept
     }
 
     /// What it returned, if it has.
@@ -125,10 +127,10 @@ impl<T: Clone + 'static> Machine<T> {
     /// Runs until it can go no further. One that merely sleeps is woken: its sleep is over sooner or
     /// later, and what it then asks waits as long as it takes.
     fn settle(&mut self) {
-        self.has_slept = self.process.block_on(self.runtime(), async {
+        self.slept = self.process.block_on(self.runtime(), async {
             self.run_on().await;
-            let sleeps = !self.has_news();
-            if sleeps {
+            let since = Instant::now();
+            if !self.has_news() {
                 // Nobody listens for `idle` now, so the runtime's time goes on to the next timer.
                 let news = async {
                     while !self.has_news() {
@@ -138,7 +140,7 @@ impl<T: Clone + 'static> Machine<T> {
                 tokio::time::timeout(Duration::from_secs(86_400), news).await.expect("the process waits for nothing");
                 self.run_on().await;
             }
-            sleeps
+            since.elapsed()
         });
     }
 

@@ -238,7 +238,9 @@ impl Sim {
                 running.machine.set_elapsed(now.duration_since(running.since).unwrap());
                 if is_awake {
                     running.machine.pass(by);
-                    running.look(now);
+                    let slept = running.machine.slept();
+                    self.bucket.clock.advance(slept);
+                    running.look(now + slept);
                 }
             }
         }
@@ -268,7 +270,11 @@ impl Sim {
         running.machine.set_elapsed(now.duration_since(running.since).unwrap());
         let text = self.log.is_some().then(|| format!("{}: {:?} → {}", running.name, waiting.ask, answer.brief()));
         running.machine.answer_to(waiting.number, answer, now);
-        running.look(now);
+        // What it asks after a sleep, it asks later.
+        let slept = running.machine.slept();
+        self.bucket.clock.advance(slept);
+        running.machine.set_elapsed((now + slept).duration_since(running.since).unwrap());
+        running.look(now + slept);
         if let Some(text) = text {
             self.note(|| text);
         }
