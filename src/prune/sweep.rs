@@ -96,7 +96,9 @@ impl Sweep<'_> {
             return Ok(Swept::Done);
         }
         self.put(&Key::trash(self.id), self.trash(contents, &doomed, &bytes, orphans).print()).await?;
-        summary.trash.push(self.id);
+        if !doomed.is_empty() {
+            summary.trash.push(self.id);
+        }
         if self.options.interrupt.is_raised() {
             return Ok(Swept::Unfinished);
         }

@@ -18,6 +18,7 @@ mod ledger;
 mod metrics;
 mod original;
 mod prune;
+mod prune_backends;
 mod prune_protocol;
 mod prune_seeds;
 mod prune_vast;

@@ -370,3 +370,31 @@ async fn a_look_that_takes_long_does_not_take_new_pushes_for_the_future() {
     bucket.plant(&key, bytes);
     loft::prune::carry_out(&pruner.ends(), &pruner.options, plan).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_hundred_thousand_nars_that_nothing_points_at_go_after_their_grace() {
+    let world = World::new();
+    let paths = chain(&world, 3);
+    world.push(&[&paths[2]]).await.unwrap();
+    // Looking at all of it after each of so many requests would take for ever.
+    world.bucket.clear_hook();
+    let orphans = 100_500;
+    for n in 0..orphans {
+        world
+            .bucket
+            .plant(&format!("nar/{}.nar.xz", loft::nix::Sha256::of(&u32::to_le_bytes(n)).to_nix32()), &b"x"[..]);
+    }
+    let pruner = Pruner::new(&world);
+    world.pass(2 * DAY);
+    let plan = pruner.plan().await.unwrap();
+    assert_eq!((plan.counts.due, plan.counts.expired), (0, 0));
+    assert_eq!(pruner.run().await.nars, 0);
+    world.pass(8 * DAY);
+    assert_eq!(pruner.run().await.nars, 100_000);
+    // What was more than one prune bears is recorded by the next one, and goes a week after that.
+    pruner.run().await;
+    world.pass(8 * DAY);
+    assert_eq!(pruner.run().await.nars, 500);
+    assert_eq!(world.visible(), set(&paths));
+    assert_eq!(world.keys("nar/").len(), 3);
+}

@@ -20,6 +20,7 @@ use loft::clock::Clock;
 use loft::nix::Sha256;
 use md5::{Digest as _, Md5};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -176,6 +177,13 @@ impl Memory {
         state.objects.clear();
         for (key, object) in objects {
             state.insert(key.as_str(), 0, object);
+        }
+    }
+
+    /// All objects are older by `time`, as if they had been put so much earlier.
+    pub fn age(&self, time: Duration) {
+        for (_, object, _) in self.state().objects.values_mut() {
+            object.modified -= time;
         }
     }
 
@@ -395,8 +403,12 @@ impl Bucket for Memory {
     async fn list(&self, prefix: &Prefix, after: Option<&str>) -> Result<Page, BucketError> {
         self.request(RequestKind::List, prefix.as_str(), None, |state, _, _| {
             let prefix = prefix.as_str();
-            let after = after.unwrap_or("");
-            let mut matching = state.objects.iter().filter(|(key, _)| key.starts_with(prefix) && key.as_str() > after);
+            let from = match after.filter(|after| *after >= prefix) {
+                Some(after) => Bound::Excluded(after),
+                None => Bound::Included(prefix),
+            };
+            let all = state.objects.range::<str, _>((from, Bound::Unbounded));
+            let mut matching = all.take_while(|(key, _)| key.starts_with(prefix));
             let objects: Vec<ObjectInfo> =
                 matching.by_ref().take(self.page_size).map(|(key, (_, object, etag))| object.info(key, etag)).collect();
             let next = matching.next().and(objects.last()).map(|last| last.key.as_str().to_owned());
