@@ -279,7 +279,8 @@ fn an_undo_beside_a_push_and_a_prune() {
 /// Without one of its parts the protocol breaks a promise, and the search sees it.
 fn breaks(promise: &str, scenario: &Scenario) {
     let found = search("without", scenario);
-    let (why, _) = found.broken.expect("no promise was broken");
+    let (why, trace) = found.broken.expect("no promise was broken");
+    assert!(!trace.is_empty(), "it was broken from the start");
     assert!(why.starts_with(promise), "{promise} was to be broken, but: {why}");
 }
 

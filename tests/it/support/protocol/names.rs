@@ -74,8 +74,9 @@ impl Names {
         }
     }
 
-    /// Names what is new in a key that is written to: what is only read, others have made.
-    fn name(&mut self, key: &str, kept: u128) {
+    /// Names what is new in a key that is written to: what is only read, others have made. Of its low bits these are
+    /// `kept`.
+    pub fn name(&mut self, key: &str, kept: u128) {
         let Some((at, own)) = id_of(key).filter(|(_, id)| !self.out.contains_key(id)) else { return };
         let stem = &key[..at];
         let number = self.made.entry(stem.to_owned()).or_default();

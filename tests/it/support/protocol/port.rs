@@ -64,9 +64,10 @@ impl Port {
         !state.waiting.is_empty() && state.encoding == 0
     }
 
-    /// A NAR that was encoded is sent later.
+    /// A NAR that was encoded is sent later; others may hear its name before.
     pub fn nar_is_held_back(&self, key: &Key) {
         let mut state = self.state();
+        state.names.name(key.as_str(), u128::from(u16::MAX));
         if state.sent.insert(text(key)) {
             state.encoding -= 1;
         }
