@@ -19,6 +19,8 @@ mod metrics;
 mod original;
 mod prune;
 mod prune_backends;
+mod prune_protocol;
+mod prune_seeds;
 mod prune_vast;
 mod push;
 mod push_lease;
