@@ -29,6 +29,7 @@ mod resume;
 mod run;
 mod service;
 mod service_faults;
+mod service_prune;
 mod status;
 mod store;
 mod store_daemon;

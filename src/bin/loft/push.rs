@@ -172,7 +172,7 @@ struct StdinError {
 }
 
 /// `user@host`, for people who wonder whose lease that is.
-fn who() -> String {
+pub fn who() -> String {
     let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
     let host =
         std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));

@@ -189,6 +189,9 @@ impl Report for Terminal {
             }
             Event::Looked { what, count } if self.voice.debug => self.line(&format!("looked at {count} {what}")),
             Event::Looked { .. } => {}
+            Event::Pruned { removed, nars, freed, .. } => {
+                self.line(&format!("pruned: {} removed, {nars} NARs deleted ({})", paths(removed), bytes(freed)));
+            }
             Event::Waiting { reason } => self.line(&format!("waiting: {reason}")),
             Event::Watching { what } => self.line(what),
             Event::Noticed { paths } if self.voice.debug => self.line(&format!("noticed: {paths} new")),
