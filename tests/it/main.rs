@@ -17,6 +17,7 @@ mod follow;
 mod ledger;
 mod metrics;
 mod original;
+mod pin;
 mod prune;
 mod prune_backends;
 mod prune_protocol;

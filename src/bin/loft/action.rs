@@ -1,9 +1,12 @@
 //! What the typed arguments mean, as plain values without clap.
 
-use crate::args::{Arguments, BareAction, Color, Config, Key, Prune, Push, Run, Settings, Status, Verb, Watch};
+use crate::args::{
+    Arguments, BareAction, Color, Config, Key, Pin, PinRule, Prune, Push, Run, Settings, Status, Verb, Watch,
+};
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 use loft::config::Flags;
+use loft::record::Keep;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use ulid::Ulid;
@@ -34,6 +37,7 @@ pub enum Action {
     },
     Prune(PruneRequest),
     UndoPrune(UndoRequest),
+    Pin(PinRequest),
     ListTrash {
         json: bool,
     },
@@ -57,12 +61,19 @@ pub enum Action {
 pub struct PushRequest {
     pub roots: Roots,
     pub closure: bool,
-    pub pin: Option<String>,
+    pub pin: Option<loft::push::Pin>,
     pub dry_run: bool,
     /// One JSON object per event on stdout.
     pub json: bool,
     /// `--force-scan` asks the bucket rather than the ledger.
     pub use_ledger: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum PinRequest {
+    Add { name: String, paths: Vec<PathBuf>, keep: Keep },
+    Remove { name: String, but_last: usize },
+    List { json: bool },
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -145,6 +156,7 @@ impl Invocation {
             Some(Verb::Config(Config::Show { json })) => Action::ShowConfig { json },
             Some(Verb::Config(Config::Check)) => Action::CheckConfig,
             Some(Verb::Prune(prune)) => prune_action(prune, &mut flags),
+            Some(Verb::Pin(pin)) => pin_action(pin, &mut flags),
             None if bare.dry_run && bare.action.changes_only_the_ledger() => {
                 return Err(Arguments::command().error(
                     ErrorKind::ArgumentConflict,
@@ -172,7 +184,7 @@ fn push_request(push: Push, flags: &mut Flags) -> PushRequest {
     PushRequest {
         roots,
         closure: !push.no_closure,
-        pin: push.pin,
+        pin: push.pin.map(|name| loft::push::Pin { name, keep: keep(&push.keep) }),
         dry_run: push.dry_run,
         json: push.json,
         use_ledger: true,
@@ -186,6 +198,24 @@ fn prune_action(typed: Prune, flags: &mut Flags) -> Action {
         Some(id) => Action::UndoPrune(UndoRequest { id, json }),
         None if list_trash => Action::ListTrash { json },
         None => Action::Prune(PruneRequest { dry_run, json, all, remove_most, max_size }),
+    }
+}
+
+fn pin_action(typed: Pin, flags: &mut Flags) -> Action {
+    let (to, request) = match typed {
+        Pin::Add { name, paths, keep: rule, to } => (to, PinRequest::Add { name, paths, keep: keep(&rule) }),
+        Pin::Rm { name, all_but_last, to } => (to, PinRequest::Remove { name, but_last: all_but_last }),
+        Pin::List { json, to } => (to, PinRequest::List { json }),
+    };
+    flags.to = to;
+    Action::Pin(request)
+}
+
+fn keep(rule: &PinRule) -> Keep {
+    match (rule.keep_days, rule.keep_last) {
+        (Some(days), _) => Keep::Days(days),
+        (None, Some(count)) => Keep::Last(count),
+        (None, None) => Keep::Forever,
     }
 }
 

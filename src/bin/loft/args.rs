@@ -120,6 +120,9 @@ The service is handed the paths at once; while it does not run they wait in its 
     #[command(subcommand)]
     Config(Config),
     Prune(Prune),
+    /// Keep paths in the cache under a name, whatever their age
+    #[command(subcommand)]
+    Pin(Pin),
 }
 
 /// Settings that may be typed with every verb that pushes.
@@ -164,6 +167,8 @@ pub struct Push {
     /// Keep the paths in the cache under this name, whatever their age
     #[arg(long, value_name = "NAME", value_parser = pin_name)]
     pub pin: Option<String>,
+    #[command(flatten)]
+    pub keep: PinRule,
     /// Print the plan and send nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -332,6 +337,60 @@ pub struct Prune {
 fn size(text: &str) -> Result<u64, String> {
     let size = parse_size(text).filter(|size| *size > 0);
     size.ok_or_else(|| "use a number and a unit: 500GiB, 2TiB, 800GB".to_owned())
+}
+
+/// How long a pin holds; by default until it is removed.
+#[derive(Debug, Default, Args)]
+pub struct PinRule {
+    /// Let the pin hold for so many days
+    #[arg(long, value_name = "N", conflicts_with = "keep_last", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub keep_days: Option<u32>,
+    /// Let it hold while it is among the newest N of its name
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep_last: Option<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Pin {
+    /// Pin paths that are in the cache
+    #[command(after_help = "\
+Examples:
+  loft pin add release-24 ./result
+  loft pin add nightly ./result --keep-last 7
+  loft push --pin nightly --keep-last 7 ./result     pushes as well")]
+    Add {
+        /// Letters, digits, `-`, `_` and `.`; the same name may be pinned again
+        #[arg(value_parser = pin_name)]
+        name: String,
+        /// Store paths, or symlinks such as ./result
+        #[arg(value_name = "PATH", required = true)]
+        paths: Vec<PathBuf>,
+        #[command(flatten)]
+        keep: PinRule,
+        /// Which cache: s3://BUCKET?endpoint=…&region=… or file:///DIRECTORY [env: LOFT_CACHE]
+        #[arg(long, value_name = "URL")]
+        to: Option<String>,
+    },
+    /// Remove the pins of a name; what they kept goes by its age then
+    Rm {
+        #[arg(value_parser = pin_name)]
+        name: String,
+        /// Leave the newest N
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        all_but_last: usize,
+        /// Which cache: s3://BUCKET?endpoint=…&region=… or file:///DIRECTORY [env: LOFT_CACHE]
+        #[arg(long, value_name = "URL")]
+        to: Option<String>,
+    },
+    /// List all pins, each with its rule
+    List {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+        /// Which cache: s3://BUCKET?endpoint=…&region=… or file:///DIRECTORY [env: LOFT_CACHE]
+        #[arg(long, value_name = "URL")]
+        to: Option<String>,
+    },
 }
 
 /// A pin's name becomes part of an object's key, so it is kept plain.

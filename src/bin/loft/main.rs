@@ -16,6 +16,7 @@ mod key;
 mod log;
 mod network;
 mod output;
+mod pin;
 mod prune;
 mod push;
 mod quantity;
@@ -77,6 +78,7 @@ fn act(invocation: &Invocation) -> Result<Exit, Failure> {
         Action::Prune(request) => prune::prune(invocation, request),
         Action::UndoPrune(request) => prune::undo(invocation, request),
         Action::ListTrash { json } => prune::list_trash(invocation, *json),
+        Action::Pin(request) => pin::pin(invocation, request),
         Action::ForgetFirstScan => config::forget_first_scan(invocation),
     }
 }
