@@ -38,6 +38,11 @@ impl Key {
         Self(format!("{hash}.narinfo"))
     }
 
+    /// What is in the NAR of this path.
+    pub fn listing(hash: &PathHash) -> Self {
+        Self(format!("{hash}.ls"))
+    }
+
     /// The object that a narinfo's `URL` names.
     pub fn nar(url: &NarUrl) -> Self {
         Self(url.as_str().to_owned())

@@ -10,7 +10,7 @@ mod contents;
 mod decide;
 mod error;
 mod garbage;
-mod graph;
+pub(crate) mod graph;
 mod guard;
 mod records;
 mod restore;

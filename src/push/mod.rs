@@ -24,6 +24,7 @@ pub use lease::{Lease, Lessee, SWEEP_LIFE};
 pub use open::read_record;
 pub use populate::{identify, populate};
 pub use publish::{Published, put_as_it_was, republish};
+pub use reuse::NAR_INFO_LIMIT;
 
 use crate::bucket::{Bucket, Requests};
 use crate::clock::Clock;

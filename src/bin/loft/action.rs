@@ -1,9 +1,11 @@
 //! What the typed arguments mean, as plain values without clap.
 
-use crate::args::{Arguments, BareAction, Color, Config, Key, Push, Run, Settings, Status, Verb, Watch};
+use crate::args::{Arguments, BareAction, Check, Color, Config, Key, Push, Run, Settings, Status, Verb, Watch};
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
+use loft::check::Portion;
 use loft::config::Flags;
+use loft::nix::PublicKey;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +20,7 @@ pub struct Invocation {
     pub voice: Voice,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Action {
     Push(PushRequest),
     /// Push what becomes valid while this runs.
@@ -37,6 +39,7 @@ pub enum Action {
     ForgetFirstScan,
     Hook,
     Status(StatusRequest),
+    Check(CheckRequest),
     GenerateKey {
         name: String,
         out: Option<PathBuf>,
@@ -72,6 +75,18 @@ pub struct StatusRequest {
     pub local: bool,
     /// Metrics instead, into this file or to stdout.
     pub metrics: Option<Option<PathBuf>>,
+}
+
+#[derive(Debug, PartialEq)]
+pub struct CheckRequest {
+    pub read_data: Option<Portion>,
+    pub read_again: bool,
+    pub repair: bool,
+    pub remove_most: bool,
+    pub public_keys: Vec<PublicKey>,
+    pub probe: bool,
+    /// One JSON object per finding on stdout.
+    pub json: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -119,6 +134,7 @@ impl Invocation {
                 flags.to = to;
                 Action::Status(StatusRequest { json, full, local, metrics: prometheus })
             }
+            Some(Verb::Check(check)) => Action::Check(check_request(check, &mut flags)),
             Some(Verb::Key(Key::Generate { name, out })) => Action::GenerateKey { name, out },
             Some(Verb::Key(Key::Show { file })) => Action::ShowKey { file },
             Some(Verb::Config(Config::Show { json })) => Action::ShowConfig { json },
@@ -155,6 +171,12 @@ fn push_request(push: Push, flags: &mut Flags) -> PushRequest {
         json: push.json,
         use_ledger: true,
     }
+}
+
+fn check_request(typed: Check, flags: &mut Flags) -> CheckRequest {
+    let Check { read_data, read_again, repair, remove_most, public_key, no_probe, json, settings } = typed;
+    *flags = settings.into();
+    CheckRequest { read_data, read_again, repair, remove_most, public_keys: public_key, probe: !no_probe, json }
 }
 
 fn bare_action(typed: BareAction, dry_run: bool) -> Action {

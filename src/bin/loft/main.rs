@@ -7,6 +7,7 @@
 mod action;
 mod allocator;
 mod args;
+mod check;
 mod config;
 mod exit;
 mod failure;
@@ -72,6 +73,7 @@ fn act(invocation: &Invocation) -> Result<Exit, Failure> {
         Action::FillLedger => push::fill_ledger(invocation),
         Action::Serve { dry_run } => serve::serve(invocation, *dry_run),
         Action::Status(request) => status::status(invocation, request),
+        Action::Check(request) => check::check(invocation, request),
         Action::Hook => Ok(hook::hook(invocation)),
         Action::Prune { .. } => Err(not_yet("--prune")),
         Action::ForgetFirstScan => config::forget_first_scan(invocation),

@@ -86,7 +86,7 @@ pub fn fill_ledger(invocation: &Invocation) -> Result<Exit, Failure> {
 }
 
 /// Keys and URLs of the caches that clients use beside this one.
-fn upstreams(loaded: &Loaded) -> Vec<String> {
+pub fn upstreams(loaded: &Loaded) -> Vec<String> {
     let push = &loaded.settings.push;
     push.skip_signed_by.iter().map(|key| key.name.to_string()).chain(push.upstreams.iter().cloned()).collect()
 }
@@ -172,7 +172,7 @@ struct StdinError {
 }
 
 /// `user@host`, for people who wonder whose lease that is.
-fn who() -> String {
+pub fn who() -> String {
     let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
     let host =
         std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
