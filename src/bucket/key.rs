@@ -112,6 +112,11 @@ impl Key {
         Ulid::from_string(last).ok()
     }
 
+    /// Whether it is one of loft's own objects.
+    pub fn is_record(&self) -> bool {
+        self.0.starts_with("loft/v1/")
+    }
+
     pub fn kind(&self) -> Kind {
         let text = self.0.as_str();
         if let Some(hash) = text.strip_suffix(".narinfo").and_then(PathHash::parse) {

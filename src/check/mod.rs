@@ -13,13 +13,17 @@ mod narinfos;
 mod nars;
 mod opening;
 mod records;
+mod repair;
 mod scan;
+mod set_aside;
+mod store;
 mod tables;
 mod verified;
 
 pub use data::Portion;
 pub use error::CheckError;
 pub use finding::{Finding, Found, Kind, Severity};
+pub use repair::{Mended, Repair, repair};
 
 use crate::bucket::{Bucket, Key};
 use crate::catalog::Reader;

@@ -1,21 +1,23 @@
 //! `loft check`: what is found, grouped for people or as it comes for programs.
 
-use crate::action::{CheckRequest, Invocation};
+use crate::action::{CheckRequest, Invocation, PushRequest, Roots};
 use crate::config;
 use crate::exit::Exit;
 use crate::failure::{Failure, printable};
 use crate::network::Network;
-use crate::output::print;
+use crate::output::{print, tell};
 use crate::push::upstreams;
 use crate::quantity::{bytes, paths};
 use crate::terminal::Terminal;
-use loft::bucket;
-use loft::check::{self, CheckError, Checked, Counts, Ends, Finding, Found, Kind, Options, Severity};
+use loft::bucket::{self, Key};
+use loft::check::{self, CheckError, Checked, Counts, Ends, Finding, Found, Kind, Mended, Options, Repair, Severity};
 use loft::clock::SystemClock;
 use loft::config::Loaded;
 use loft::ledger::Ledger;
 use loft::nix::SecretKey;
 use loft::push::Interrupt;
+use loft::remedy::chain;
+use loft::store::{self, Store};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -25,16 +27,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 const SHOWN: usize = 20;
 
 pub fn check(invocation: &Invocation, request: &CheckRequest) -> Result<Exit, Failure> {
-    if request.repair {
-        return Err(Failure::new("--repair is not in this version of loft yet"));
-    }
     let loaded = config::read(invocation)?;
     loaded.bucket()?;
     let interrupt = Interrupt::default();
     let options = options(&loaded, request, interrupt.clone())?;
+    let repair = request.repair.then(|| repair(&loaded, request, interrupt.clone())).transpose()?;
     let network = Network::start()?;
     let report = Arc::new(Terminal::new(invocation.voice, false));
-    let findings = Arc::new(Findings::new(request.json));
     let ledger = Arc::new(Ledger::open(&loaded.settings.ledger));
     let environment = config::environment().collect();
     network.catch_signals(interrupt);
@@ -42,18 +41,88 @@ pub fn check(invocation: &Invocation, request: &CheckRequest) -> Result<Exit, Fa
         let clock = Arc::new(SystemClock);
         let bucket =
             bucket::open(loaded.bucket()?, &environment, clock.clone(), report.clone(), Arc::default()).await?;
+        let findings = Arc::new(Findings::new(request.json));
         let ends = Ends { bucket, ledger, clock, report, found: findings.clone() };
-        Ok::<_, Failure>(check::check(&ends, &options).await)
+        let checked = check::check(&ends, &options).await?;
+        findings.finish(&checked)?;
+        match repair {
+            Some(repair) if !checked.is_clean() => mend(ends, &options, &repair, &checked, request.json).await,
+            _ => Ok(if checked.is_clean() { Exit::Done } else { Exit::Damaged }),
+        }
     });
     network.stop();
-    match result? {
-        Ok(checked) => {
-            findings.finish(&checked)?;
-            Ok(if checked.is_clean() { Exit::Done } else { Exit::Damaged })
-        }
-        Err(CheckError::Interrupted) => Ok(Exit::Interrupted),
-        Err(error) => Err(error.into()),
+    match result {
+        Err(Stop::Check(CheckError::Interrupted)) => Ok(Exit::Interrupted),
+        Err(Stop::Check(error)) => Err(error.into()),
+        Err(Stop::Other(failure)) => Err(failure),
+        Ok(exit) => Ok(exit),
     }
+}
+
+/// Repairs, and looks again: what counts is how the bucket is then.
+async fn mend(ends: Ends, options: &Options, repair: &Repair, checked: &Checked, json: bool) -> Result<Exit, Stop> {
+    let mended = check::repair(&ends, repair, checked).await?;
+    print(&match json {
+        true => format!("{}\n", repaired(&mended)),
+        false => repairs(&mended),
+    })?;
+    let findings = Arc::new(Findings::new(json));
+    let ends = Ends { found: findings.clone(), ..ends };
+    let checked = check::check(&ends, options).await?;
+    findings.finish(&checked)?;
+    let is_done = mended.is_complete() && checked.is_clean();
+    Ok(if is_done { Exit::Done } else { Exit::Unfinished })
+}
+
+/// Why there is no result.
+enum Stop {
+    Check(CheckError),
+    Other(Failure),
+}
+
+impl From<CheckError> for Stop {
+    fn from(error: CheckError) -> Self {
+        Self::Check(error)
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Other(failure)
+    }
+}
+
+impl From<bucket::BucketError> for Stop {
+    fn from(error: bucket::BucketError) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+impl From<loft::config::ConfigError> for Stop {
+    fn from(error: loft::config::ConfigError) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+fn repair(loaded: &Loaded, request: &CheckRequest, interrupt: Interrupt) -> Result<Repair, Failure> {
+    let push = PushRequest {
+        roots: Roots::WholeStore,
+        closure: true,
+        pin: None,
+        dry_run: false,
+        json: request.json,
+        use_ledger: false,
+    };
+    let push = crate::push::options(loaded, &push, interrupt)?;
+    let store: Option<Arc<dyn Store>> = match store::open(&loaded.settings.store) {
+        Ok(store) => Some(Arc::from(store)),
+        Err(error) => {
+            tell(&format!("warning: without a local store nothing can be pushed again: {}\n", chain(&error)));
+            None
+        }
+    };
+    let dir = store.as_ref().map(|store| store.location().store_dir.clone()).unwrap_or_default();
+    Ok(Repair { store, push, dir, remove_most: request.remove_most })
 }
 
 fn options(loaded: &Loaded, request: &CheckRequest, interrupt: Interrupt) -> Result<Options, Failure> {
@@ -149,6 +218,43 @@ fn finished(counts: &Counts) -> Value {
         "notes": counts.of(Severity::Note),
         "findings": kinds,
     })
+}
+
+fn repaired(mended: &Mended) -> Value {
+    let keys = |keys: &[Key]| keys.iter().map(Key::to_string).collect::<Vec<_>>();
+    json!({
+        "event": "repaired",
+        "written": keys(&mended.written),
+        "set_aside": keys(&mended.set_aside),
+        "pushed": mended.pushed,
+        "restored": mended.restored,
+        "removed": mended.removed,
+        "trash": mended.trash.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "failed": mended.failed.iter().map(|(what, why)| json!({"object": what, "why": why})).collect::<Vec<_>>(),
+    })
+}
+
+fn repairs(mended: &Mended) -> String {
+    let mut text = String::from("\nRepair\n");
+    let mut group = |what: &str, names: Vec<String>| {
+        for name in names.iter().take(SHOWN) {
+            let _ = writeln!(text, "  {what}: {}", printable(name));
+        }
+        if names.len() > SHOWN {
+            let _ = writeln!(text, "  {what}: {} more", names.len() - SHOWN);
+        }
+    };
+    group("written anew", mended.written.iter().map(Key::to_string).collect());
+    group("set aside", mended.set_aside.iter().map(Key::to_string).collect());
+    group("pushed again", mended.pushed.iter().map(ToString::to_string).collect());
+    group("restored from trash", mended.restored.iter().map(ToString::to_string).collect());
+    group("taken out", mended.removed.iter().map(ToString::to_string).collect());
+    group("failed", mended.failed.iter().map(|(what, why)| format!("{what}: {why}")).collect());
+    for id in &mended.trash {
+        let _ = writeln!(text, "  loft prune --undo {id} brings back what was taken out");
+    }
+    text.push('\n');
+    text
 }
 
 fn page(shown: &BTreeMap<(Severity, Kind), Vec<Finding>>, counts: &Counts) -> String {

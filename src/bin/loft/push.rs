@@ -130,6 +130,7 @@ pub fn options(loaded: &Loaded, request: &PushRequest, interrupt: Interrupt) -> 
         who: who(),
         pin: request.pin.clone(),
         trust_ledger: request.use_ledger,
+        anew: Arc::default(),
         dry_run: request.dry_run,
         interrupt,
     })
