@@ -6,7 +6,7 @@
 use super::contents::Contents;
 use super::decide::{Retirement, keep};
 use super::error::PruneError;
-use super::graph::Id;
+use super::graph::{Id, Marks};
 use super::{Ends, Options, Summary};
 use crate::bucket::{Body, Cause, Headers, Key, ObjectInfo};
 use crate::catalog::Read;
@@ -41,12 +41,62 @@ pub enum Swept {
     Unfinished,
 }
 
+/// Why paths are removed; asked again at the second look.
+pub enum Ground<'a> {
+    Retention(&'a Retirement),
+    Damage(&'a Ruins),
+}
+
+/// What is damaged. It goes, and so does all that refers to it.
+#[derive(Debug, Clone, Default)]
+pub struct Ruins {
+    /// Narinfos, in the version (ETag) that was judged: another one is somebody's new push.
+    pub paths: HashMap<PathHash, String>,
+    /// References that are nowhere.
+    pub missing: HashSet<PathHash>,
+}
+
+impl Ground<'_> {
+    fn kept(&self, contents: &Contents, listed: &HashMap<PathHash, ObjectInfo>) -> Marks {
+        match self {
+            Self::Retention(retirement) => keep(contents, retirement),
+            Self::Damage(ruins) => {
+                let ruined = ruins.ruined(contents, |hash, etag| listed.get(hash).is_some_and(|now| now.etag == *etag));
+                let graph = &contents.graph;
+                let mut kept = graph.reach(graph.visible().filter(|id| !ruined.has(*id)));
+                // A push in progress relies on it, damaged or not, and may be about to mend it.
+                let leased = contents.records.leases.iter().flat_map(|lease| &lease.paths);
+                graph.reach_more(&mut kept, leased.filter_map(|hash| graph.find(hash)));
+                kept
+            }
+        }
+    }
+
+    fn why(&self) -> Why {
+        match self {
+            Self::Retention(_) => Why::Retention,
+            Self::Damage(_) => Why::Damage,
+        }
+    }
+}
+
+impl Ruins {
+    /// What is damaged still, as far as `is_same` says so, and all that refers to it.
+    pub fn ruined(&self, contents: &Contents, is_same: impl Fn(&PathHash, &String) -> bool) -> Marks {
+        let graph = &contents.graph;
+        let paths = self.paths.iter().filter(|(hash, etag)| is_same(hash, etag)).map(|(hash, _)| hash);
+        let found = paths.chain(&self.missing).filter_map(|hash| graph.find(hash));
+        let missing_again = |id: &Id| !graph.is_visible(*id) || !self.missing.contains(&graph.hash(*id));
+        graph.referrers(found.filter(missing_again))
+    }
+}
+
 /// Removes those of `batch` (referrers first) that nothing needs at the second look. `orphans` go into its trash record.
 pub async fn sweep(
     ends: &Ends,
     options: &Options,
     contents: &mut Contents,
-    retirement: &Retirement,
+    ground: &Ground<'_>,
     batch: &[Id],
     orphans: Vec<NarUrl>,
     summary: &mut Summary,
@@ -56,7 +106,7 @@ pub async fn sweep(
     let record = SweepRecord::new(options.who.clone(), DEADLINE.as_secs(), condemned.clone());
     let mut sweep = Sweep { ends, options, id, announced: ends.clock.boot(), may_delete_until: Duration::ZERO };
     let result = match sweep.put(&Key::sweep(id), record.print()).await {
-        Ok(()) => sweep.run(contents, retirement, &condemned, orphans, summary).await,
+        Ok(()) => sweep.run(contents, ground, &condemned, orphans, summary).await,
         // It may be there all the same.
         Err(error) => Err(error),
     };
@@ -78,14 +128,14 @@ impl Sweep<'_> {
     async fn run(
         &mut self,
         contents: &mut Contents,
-        retirement: &Retirement,
+        ground: &Ground<'_>,
         condemned: &[PathHash],
         orphans: Vec<NarUrl>,
         summary: &mut Summary,
     ) -> Result<Swept, PruneError> {
         let wanted: HashSet<PathHash> = condemned.iter().copied().collect();
         let listed = contents.look_again(self.ends, &wanted).await?;
-        let kept = keep(contents, retirement);
+        let kept = ground.kept(contents, &listed);
         let graph = &contents.graph;
         let still = condemned.iter().filter_map(|hash| graph.find(hash)).filter(|id| graph.is_visible(*id));
         let doomed: Vec<Id> = still.filter(|id| !kept.has(*id)).collect();
@@ -95,7 +145,7 @@ impl Sweep<'_> {
         if doomed.is_empty() && orphans.is_empty() {
             return Ok(Swept::Done);
         }
-        self.put(&Key::trash(self.id), self.trash(contents, &doomed, &bytes, orphans).print()).await?;
+        self.put(&Key::trash(self.id), self.trash(contents, ground.why(), &doomed, &bytes, orphans).print()).await?;
         if !doomed.is_empty() {
             summary.trash.push(self.id);
         }
@@ -131,13 +181,14 @@ impl Sweep<'_> {
     fn trash(
         &self,
         contents: &Contents,
+        why: Why,
         doomed: &[Id],
         bytes: &HashMap<PathHash, Bytes>,
         orphans: Vec<NarUrl>,
     ) -> TrashRecord {
         let graph = &contents.graph;
         let now = seconds(self.ends.clock.wall());
-        let mut trash = TrashRecord::new(self.options.who.clone(), now, Why::Retention);
+        let mut trash = TrashRecord::new(self.options.who.clone(), now, why);
         let hashes = doomed.iter().map(|id| graph.hash(*id));
         trash.removed = hashes.map(|hash| Removed::new(hash, &bytes[&hash])).collect();
         let references = doomed.iter().flat_map(|id| graph.references(*id));

@@ -11,6 +11,7 @@ mod bucket_contract_runs;
 mod bucket_directory;
 mod bucket_retry;
 mod bucket_s3;
+mod check;
 mod cli;
 mod config;
 mod follow;
