@@ -15,6 +15,7 @@ mod hook;
 mod idle;
 mod memory;
 mod old_style;
+mod prune_basics;
 mod resume;
 mod round_trip;
 mod run;

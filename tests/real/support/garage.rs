@@ -3,6 +3,7 @@
 use super::process::{end_of, stdout_of};
 use super::s3::Bucket;
 use super::server::{Server, listens};
+use super::time::Time;
 use super::user_cache;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,7 +23,17 @@ pub struct Garage {
 
 impl Garage {
     pub fn start() -> Self {
+        Self::start_in(None)
+    }
+
+    /// Lives in `time`.
+    pub fn start_at(time: &Time) -> Self {
+        Self::start_in(Some(time))
+    }
+
+    fn start_in(time: Option<&Time>) -> Self {
         let program = find();
+        let bucket = |api| Bucket { time: time.cloned(), ..bucket(api) };
         let (server, [api, _, web]) = Server::start(
             &program,
             Duration::from_secs(20),
@@ -36,6 +47,9 @@ impl Garage {
                     .env("GARAGE_DEFAULT_SECRET_KEY", SECRET_KEY)
                     .env("GARAGE_DEFAULT_BUCKET", BUCKET)
                     .env("RUST_LOG", "garage=warn");
+                if let Some(time) = time {
+                    time.apply(command);
+                }
             },
             |_, [api, rpc, web]| listens(api) && listens(rpc) && listens(web) && bucket(api).answers(),
         );
@@ -79,6 +93,7 @@ fn bucket(api: u16) -> Bucket {
         name: BUCKET.into(),
         access_key: ACCESS_KEY.into(),
         secret_key: SECRET_KEY.into(),
+        time: None,
     }
 }
 
