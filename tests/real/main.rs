@@ -16,6 +16,7 @@ mod idle;
 mod memory;
 mod old_style;
 mod prune_basics;
+mod prune_crash;
 mod resume;
 mod round_trip;
 mod run;

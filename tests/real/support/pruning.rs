@@ -12,7 +12,9 @@ use super::time::Time;
 use loft::nix::StorePath;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::process::Command;
+use std::fs::File;
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
 
 /// Days that a root stays.
 pub const RETENTION: &str = "30";
@@ -112,4 +114,46 @@ pub fn add_closure(store: &FixtureStore, name: &str, below: &[StorePath], count:
         paths.push(path);
     }
     paths
+}
+
+/// A program under way; gone with this value. What it says goes to files, so that it never waits for a reader.
+pub struct Running {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Running {
+    pub fn start(mut command: Command) -> Self {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let file = |name| File::create(folder.path().join(name)).expect("a file for output");
+        let child = command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr")).spawn();
+        Self { child: child.expect("it starts"), folder }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end.
+    pub fn end(&mut self) -> Ended {
+        let status = self.child.wait().expect("its end");
+        let read = |name| std::fs::read_to_string(self.folder.path().join(name)).expect("what it said");
+        Ended { code: status.code(), stdout: read("stdout"), stderr: read("stderr") }
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal; a process that has ended does not mind.
+pub fn send(signal: &str, process: u32) {
+    let _ = end_of(Command::new("kill").args([&format!("-{signal}"), &process.to_string()]));
 }
