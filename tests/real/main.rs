@@ -17,6 +17,7 @@ mod memory;
 mod old_style;
 mod prune_basics;
 mod prune_crash;
+mod prune_stopped;
 mod resume;
 mod round_trip;
 mod run;
