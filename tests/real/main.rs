@@ -16,6 +16,7 @@ mod idle;
 mod memory;
 mod old_style;
 mod prune_basics;
+mod prune_beside_nix;
 mod prune_crash;
 mod prune_stopped;
 mod resume;
