@@ -19,6 +19,7 @@ mod prune_basics;
 mod prune_beside_nix;
 mod prune_crash;
 mod prune_stopped;
+mod prune_storm;
 mod resume;
 mod round_trip;
 mod run;

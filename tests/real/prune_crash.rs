@@ -93,6 +93,7 @@ impl World {
         let chosen = if victim == Victim::Push { 0 } else { 3 };
         process.store(running[chosen].id(), Ordering::SeqCst);
         let ended = running[chosen].end();
+        process.store(u32::MAX, Ordering::SeqCst);
         let killed = ended.code.is_none();
         assert!(killed || ended.code == Some(0), "{victim:?} {request}: {ended:?}");
         let method = if victim == Victim::Push { "PUT" } else { "DELETE" };

@@ -9,6 +9,8 @@ use crate::support::loft::{Loft, Pushed};
 use crate::support::proxy::{Moment, Proxy, Seen, Verdict};
 use crate::support::pruning::{Pruned, RETENTION, Running, add_closure, send};
 use crate::support::time::DAY;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -19,9 +21,11 @@ const DEADLINE: Duration = Duration::from_secs(5 * 60);
 /// A sweep that pushes no longer heed.
 const FORGOTTEN: Duration = Duration::from_secs(12 * 60);
 
-/// Keeps the deletes of narinfos back, and stops the pruner at the first.
+/// Keeps the deletes of narinfos back, and stops the pruner at one of them.
 #[derive(Default)]
 struct Barrier {
+    /// At which, from one.
+    stops_at: usize,
     pruner: AtomicU32,
     state: Mutex<State>,
     changed: Condvar,
@@ -44,13 +48,13 @@ impl Barrier {
         match moment {
             Moment::Answered(status) => state.answered.push((seen.target.clone(), status, Instant::now())),
             Moment::Arrived if !state.is_open => {
-                if state.held.is_empty() {
+                state.held.push(seen.target.clone());
+                if state.held.len() == self.stops_at {
                     while self.pruner.load(Ordering::SeqCst) == 0 {
                         std::thread::yield_now();
                     }
                     send("STOP", self.pruner.load(Ordering::SeqCst));
                 }
-                state.held.push(seen.target.clone());
                 self.changed.notify_all();
                 drop(self.changed.wait_while(state, |state| !state.is_open).unwrap());
             }
@@ -61,7 +65,8 @@ impl Barrier {
 
     fn wait_for_a_delete(&self) {
         let state = self.state.lock().unwrap();
-        let waited = self.changed.wait_timeout_while(state, Duration::from_secs(60), |state| state.held.is_empty());
+        let waited =
+            self.changed.wait_timeout_while(state, Duration::from_secs(60), |state| state.held.len() < self.stops_at);
         assert!(!waited.unwrap().1.timed_out(), "the pruner deletes nothing");
         // The others that were sent at once with it.
         std::thread::sleep(Duration::from_millis(200));
@@ -88,6 +93,17 @@ impl Barrier {
     }
 }
 
+/// The same signed request, straight to the server.
+fn send_again(endpoint: &str, signed_for: &str, target: &str) -> String {
+    let bare = |url: &str| url.trim_start_matches("http://").to_owned();
+    let mut server = TcpStream::connect(bare(endpoint)).expect("Garage");
+    let head = format!("DELETE {target} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", bare(signed_for));
+    server.write_all(head.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    server.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
 /// How the time passes while the pruner stands.
 #[derive(Debug, Clone, Copy)]
 enum Stop {
@@ -105,7 +121,9 @@ fn stopped(stop: Stop, is_released_first: bool) {
     cache.push(&pusher, &store, &roots.iter().map(String::as_str).collect::<Vec<_>>());
     cache.time.pass(40 * DAY);
 
-    let barrier = Arc::new(Barrier::default());
+    // Where the clock from boot does not jump as well, nothing may be left that it would let pass: all have been sent.
+    let stops_at = if matches!(stop, Stop::Jump(_)) { old.len() } else { 1 };
+    let barrier = Arc::new(Barrier { stops_at, ..Barrier::default() });
     let proxy = Proxy::gated(&cache.bucket().endpoint, {
         let barrier = barrier.clone();
         move |moment, seen| barrier.judge(moment, seen)
@@ -143,7 +161,10 @@ fn stopped(stop: Stop, is_released_first: bool) {
     let late = barrier.open();
     assert!(!late.is_empty());
     for (target, status) in &late {
-        assert!((400..404).contains(status), "{stop:?}: {status} for {target}");
+        // Garage does not answer a client that has hung up; sent once more as it was, it answers.
+        assert!((400..404).contains(status) || *status == 0, "{stop:?}: {status} for {target}");
+        let again = send_again(&cache.bucket().endpoint, &proxy.endpoint, target);
+        assert!(again.starts_with("HTTP/1.1 400") && again.contains("Date is too old"), "{stop:?}: {target}: {again}");
     }
     send("CONT", pruning.id());
 

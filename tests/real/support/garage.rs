@@ -7,6 +7,7 @@ use super::time::Time;
 use super::user_cache;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 const ACCESS_KEY: &str = "GK6c6f66740000000000000001";
@@ -18,7 +19,7 @@ pub struct Garage {
     /// Where Nix reads over plain HTTP: `http://nix-cache.localhost:PORT`.
     pub web: String,
     program: PathBuf,
-    server: Server,
+    server: Mutex<Server>,
 }
 
 impl Garage {
@@ -58,20 +59,20 @@ impl Garage {
             // Garage takes the bucket's name from the host; curl resolves names below localhost to loopback.
             web: format!("http://{BUCKET}.localhost:{web}"),
             program,
-            server,
+            server: Mutex::new(server),
         };
         garage.admin(&["bucket", "website", "--allow", BUCKET]);
         garage
     }
 
     /// Ends the server; what it stores stays.
-    pub fn halt(&mut self) {
-        self.server.halt();
+    pub fn halt(&self) {
+        self.server().halt();
     }
 
     /// Starts it again after `halt`.
-    pub fn resume(&mut self) {
-        self.server.resume();
+    pub fn resume(&self) {
+        self.server().resume();
         let patience = std::time::Instant::now() + Duration::from_secs(20);
         while !self.bucket.answers() {
             assert!(std::time::Instant::now() < patience, "Garage does not come back");
@@ -79,9 +80,13 @@ impl Garage {
         }
     }
 
+    fn server(&self) -> MutexGuard<'_, Server> {
+        self.server.lock().expect("not poisoned")
+    }
+
     /// Runs one of Garage's own commands against this server.
     pub fn admin(&self, arguments: &[&str]) -> String {
-        let configuration = self.server.data.path().join("garage.toml");
+        let configuration = self.server().data.path().join("garage.toml");
         stdout_of(Command::new(&self.program).arg("-c").arg(configuration).args(arguments))
     }
 }
