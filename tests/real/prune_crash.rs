@@ -126,7 +126,7 @@ impl World {
             }
             Victim::Push => {
                 let other = Loft::new();
-                let machine = if self.round % 3 == 0 { &other } else { &self.machines[0] };
+                let machine = if self.round.is_multiple_of(3) { &other } else { &self.machines[0] };
                 self.cache.push(machine, &store, &[&roots[0]]);
             }
         }
@@ -175,7 +175,7 @@ fn killed_after_every_request(victim: Victim) {
     let mut moments = Moments::new();
     for _ in 0..more {
         let at = moments.next(Duration::from_nanos(2 * request as u64)).as_nanos() as usize;
-        world.round(victim, at / 2, if at % 2 == 0 { arrived } else { answered });
+        world.round(victim, at / 2, if at.is_multiple_of(2) { arrived } else { answered });
     }
     world.end();
 }
