@@ -4,10 +4,11 @@ use super::error::PruneError;
 use super::restore::{Restored, put_back, read_trash};
 use super::{Ends, Options, guard};
 use crate::bucket::{Key, Prefix, list_all};
-use crate::nix::PathHash;
+use crate::catalog;
+use crate::nix::{PathHash, StorePath};
 use crate::push::put_as_it_was;
-use crate::record::Why;
-use std::collections::HashSet;
+use crate::record::{Removed, Why};
+use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 use ulid::Ulid;
 
@@ -28,6 +29,8 @@ pub struct Trashed {
 pub struct Undone {
     pub why: Why,
     pub paths: Vec<(PathHash, Restored)>,
+    /// Of those whose narinfos can be understood.
+    pub names: HashMap<PathHash, StorePath>,
 }
 
 /// What can be undone, newest first. Damaged records are left out.
@@ -71,5 +74,8 @@ pub async fn undo(ends: &Ends, options: &Options, id: Ulid) -> Result<Undone, Pr
             }
         }
     }
-    Ok(Undone { why: record.why, paths })
+    let name =
+        |removed: &Removed| Some((removed.path, catalog::parse(&opened.dir, &removed.path, &removed.bytes()).ok()?));
+    let names = record.removed.iter().filter_map(name).map(|(hash, info)| (hash, info.path)).collect();
+    Ok(Undone { why: record.why, paths, names })
 }

@@ -4,13 +4,12 @@
 //!
 //!     LOFT_PRUNE_PATHS=1000000 cargo test --release --test it prune_vast -- --nocapture
 
-use crate::support::pruning::DAY;
+use crate::support::pruning::{DAY, options};
 use crate::support::vast::Vast;
 use loft::bucket::RequestKind;
 use loft::clock::SystemClock;
 use loft::ledger::Ledger;
-use loft::prune::{self, Ends, NAR_GRACE, Options};
-use loft::push::Interrupt;
+use loft::prune::{self, Ends};
 use loft::report::Silent;
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,15 +32,7 @@ async fn a_vast_bucket_is_planned_in_little_memory() {
         clock: Arc::new(SystemClock),
         report: Arc::new(Silent),
     };
-    let options = Options {
-        retention: 30 * DAY,
-        max_size: None,
-        nar_grace: NAR_GRACE,
-        remove_most: false,
-        dry_run: false,
-        who: "test@here".to_owned(),
-        interrupt: Interrupt::default(),
-    };
+    let options = options();
     let before = peak();
     for round in ["first", "second"] {
         let began = Instant::now();

@@ -91,7 +91,8 @@ pub struct Memory {
 
 #[derive(Default)]
 struct State {
-    objects: BTreeMap<String, (u64, Object)>,
+    /// With the stamp and the ETag of each.
+    objects: BTreeMap<String, (u64, Object, String)>,
     /// When keys were last deleted, in stamps.
     tombstones: HashMap<String, u64>,
     uploads: BTreeMap<String, OpenUpload>,
@@ -148,12 +149,17 @@ impl Memory {
 
     /// Everything visible, at this moment.
     pub fn objects(&self) -> BTreeMap<Key, Object> {
-        self.state().objects.iter().map(|(key, (_, object))| (Key::listed(key), object.clone())).collect()
+        self.state().objects.iter().map(|(key, (_, object, _))| (Key::listed(key), object.clone())).collect()
     }
 
     /// As the oracle wants it.
     pub fn contents(&self) -> BTreeMap<Key, Bytes> {
-        self.state().objects.iter().map(|(key, (_, object))| (Key::listed(key), object.bytes.clone())).collect()
+        self.state().objects.iter().map(|(key, (_, object, _))| (Key::listed(key), object.bytes.clone())).collect()
+    }
+
+    /// One object's bytes, past all hooks and logs.
+    pub fn object(&self, key: &str) -> Option<Bytes> {
+        self.state().objects.get(key).map(|(_, object, _)| object.bytes.clone())
     }
 
     /// Puts an object past all hooks and logs.
@@ -161,7 +167,24 @@ impl Memory {
         let object = Object { bytes: bytes.into(), headers: Headers::default(), modified: self.clock.wall() };
         let mut state = self.state();
         let stamp = state.tick();
-        state.objects.insert(key.to_owned(), (stamp, object));
+        state.insert(key, stamp, object);
+    }
+
+    /// Makes `objects` all that is visible, past all hooks and logs.
+    pub fn restore(&self, objects: BTreeMap<Key, Object>) {
+        let mut state = self.state();
+        state.tombstones.clear();
+        state.objects.clear();
+        for (key, object) in objects {
+            state.insert(key.as_str(), 0, object);
+        }
+    }
+
+    /// All objects are older by `time`, as if they had been put so much earlier.
+    pub fn age(&self, time: Duration) {
+        for (_, object, _) in self.state().objects.values_mut() {
+            object.modified -= time;
+        }
     }
 
     /// Removes an object past all hooks and logs.
@@ -258,12 +281,17 @@ impl State {
         self.stamp
     }
 
+    fn insert(&mut self, key: &str, stamp: u64, object: Object) {
+        let etag = etag(&object.bytes);
+        self.objects.insert(key.to_owned(), (stamp, object, etag));
+    }
+
     /// A version that is ready: Garage compares when they began, AWS lets the last one win.
     fn commit(&mut self, profile: Profile, key: &str, stamp: u64, object: Object) {
         let stamp = if profile == Profile::Garage { stamp } else { self.tick() };
-        let newest = self.objects.get(key).map(|(stamp, _)| *stamp).max(self.tombstones.get(key).copied());
+        let newest = self.objects.get(key).map(|(stamp, ..)| *stamp).max(self.tombstones.get(key).copied());
         if newest.is_none_or(|newest| newest < stamp) {
-            self.objects.insert(key.to_owned(), (stamp, object));
+            self.insert(key, stamp, object);
         }
     }
 
@@ -276,12 +304,12 @@ impl State {
 }
 
 impl Object {
-    fn info(&self, key: &str) -> ObjectInfo {
+    fn info(&self, key: &str, etag: &str) -> ObjectInfo {
         ObjectInfo {
             key: Key::listed(key),
             size: self.bytes.len() as u64,
             modified: self.modified,
-            etag: etag(&self.bytes),
+            etag: etag.to_owned(),
         }
     }
 }
@@ -346,8 +374,8 @@ impl Bucket for Memory {
             let text = checked(key)?;
             match state.objects.get(text) {
                 None => Ok(None),
-                Some((_, object)) if object.bytes.len() as u64 > limit => Err(Cause::TooLarge { limit }),
-                Some((_, object)) => Ok(Some((object.info(text), object.bytes.clone()))),
+                Some((_, object, _)) if object.bytes.len() as u64 > limit => Err(Cause::TooLarge { limit }),
+                Some((_, object, etag)) => Ok(Some((object.info(text, etag), object.bytes.clone()))),
             }
         })
         .await
@@ -355,7 +383,7 @@ impl Bucket for Memory {
 
     async fn get_range(&self, key: &Key, offset: u64, length: u64) -> Result<Option<Bytes>, BucketError> {
         self.request(RequestKind::Get, key.as_str(), None, |state, _, _| {
-            let Some((_, object)) = state.objects.get(checked(key)?) else { return Ok(None) };
+            let Some((_, object, _)) = state.objects.get(checked(key)?) else { return Ok(None) };
             let size = object.bytes.len() as u64;
             let start = offset.min(size);
             let end = offset.saturating_add(length).min(size);
@@ -367,7 +395,7 @@ impl Bucket for Memory {
     async fn head(&self, key: &Key) -> Result<Option<ObjectInfo>, BucketError> {
         self.request(RequestKind::Head, key.as_str(), None, |state, _, _| {
             let text = checked(key)?;
-            Ok(state.objects.get(text).map(|(_, object)| object.info(text)))
+            Ok(state.objects.get(text).map(|(_, object, etag)| object.info(text, etag)))
         })
         .await
     }
@@ -382,7 +410,7 @@ impl Bucket for Memory {
             let all = state.objects.range::<str, _>((from, Bound::Unbounded));
             let mut matching = all.take_while(|(key, _)| key.starts_with(prefix));
             let objects: Vec<ObjectInfo> =
-                matching.by_ref().take(self.page_size).map(|(key, (_, object))| object.info(key)).collect();
+                matching.by_ref().take(self.page_size).map(|(key, (_, object, etag))| object.info(key, etag)).collect();
             let next = matching.next().and(objects.last()).map(|last| last.key.as_str().to_owned());
             Ok(Page { objects, next })
         })
@@ -411,7 +439,7 @@ impl Bucket for Memory {
 
     async fn copy(&self, from: &Key, to: &Key, headers: Headers) -> Result<bool, BucketError> {
         self.request(RequestKind::Copy, to.as_str(), None, |state, stamp, began| {
-            let Some((_, source)) = state.objects.get(checked(from)?) else { return Ok(false) };
+            let Some((_, source, _)) = state.objects.get(checked(from)?) else { return Ok(false) };
             let object = Object { bytes: source.bytes.clone(), headers, modified: began };
             state.commit(self.profile, checked(to)?, stamp, object);
             Ok(true)

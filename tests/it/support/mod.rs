@@ -8,6 +8,7 @@ pub mod fake_daemon;
 pub mod fixture_store;
 pub mod memory;
 pub mod oracle;
+pub mod protocol;
 pub mod pruning;
 pub mod s3_server;
 pub mod service;

@@ -10,6 +10,19 @@ use ulid::Ulid;
 
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// 30 days, as by default.
+pub fn options() -> Options {
+    Options {
+        retention: 30 * DAY,
+        max_size: None,
+        nar_grace: NAR_GRACE,
+        remove_most: false,
+        dry_run: false,
+        who: "prune@here".to_owned(),
+        interrupt: Interrupt::default(),
+    }
+}
+
 pub struct Pruner<'w> {
     world: &'w World,
     pub clock: Arc<dyn Clock>,
@@ -17,18 +30,8 @@ pub struct Pruner<'w> {
 }
 
 impl<'w> Pruner<'w> {
-    /// 30 days, as by default.
     pub fn new(world: &'w World) -> Self {
-        let options = Options {
-            retention: 30 * DAY,
-            max_size: None,
-            nar_grace: NAR_GRACE,
-            remove_most: false,
-            dry_run: false,
-            who: "prune@here".to_owned(),
-            interrupt: Interrupt::default(),
-        };
-        Self { world, clock: world.clock.clone(), options }
+        Self { world, clock: world.clock.clone(), options: options() }
     }
 
     pub fn ends(&self) -> Ends {

@@ -77,7 +77,7 @@ impl Vast {
 
     /// Every `paths / expired`th one, spread over all.
     fn is_old(&self, n: u64) -> bool {
-        self.expired > 0 && n % (self.paths / self.expired) == 0
+        self.expired > 0 && n.is_multiple_of(self.paths / self.expired)
     }
 
     fn nar_hash(n: u64) -> Sha256 {

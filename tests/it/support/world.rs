@@ -171,7 +171,7 @@ pub fn changes(kind: RequestKind) -> bool {
     matches!(kind, RequestKind::Put | RequestKind::Delete | RequestKind::CompleteUpload | RequestKind::Copy)
 }
 
-fn options() -> Options {
+pub fn options() -> Options {
     let key = SecretKey::generate(KeyName::parse("test-1").unwrap()).unwrap();
     Options {
         policy: Policy::default(),
