@@ -119,7 +119,7 @@ impl Storm {
             let ended = self.traffic.run(self.prune_command(loft));
             // Garage may have been away: then it says so, and the next one goes on.
             assert!(matches!(ended.code, Some(0..=2)), "{ended:?}");
-            if ended.stdout.contains("removed") {
+            if ended.stdout.contains("\"event\":\"finished\"") {
                 let count = summary(&ended)["removed"].as_u64().unwrap();
                 removed += count;
                 busy += u32::from(count > 0);
