@@ -39,6 +39,8 @@ pub enum Event<'a> {
     Scanned,
     /// A path that did not land stays queued; it is tried again after `delay`.
     Postponed { path: &'a StorePath, attempt: u32, delay: Duration },
+    /// A service's prune has ended; `freed` are bytes of the NARs that were deleted.
+    Pruned { removed: u64, restored: u64, failed: u64, nars: u64, freed: u64 },
     /// Something that a service needs (`what`: the bucket, the store) does not work; it tries again after `delay`.
     Outage { what: &'a str, error: &'a str, delay: Duration },
     /// And works again, after `lasted`.

@@ -21,7 +21,7 @@ pub use problem::{ConfigError, Problem};
 pub use reader::Effective;
 pub use settings::{PruneSettings, PushSettings, ServiceSettings, Settings};
 pub use signing::{KeyFile, KeyFileError, SigningKeys, SigningSettings, read_key_file};
-pub use value::Schedule;
+pub use value::{Schedule, parse_size};
 
 use crate::bucket::Target;
 use document::{Document, Located, Value};
@@ -62,6 +62,7 @@ pub struct Flags {
     /// Replaces all configured keys.
     pub signing_keys: Vec<PathBuf>,
     pub store: Option<String>,
+    pub retention_days: Option<i64>,
 }
 
 /// A configuration that can be used.
@@ -211,6 +212,7 @@ fn lay_flags(values: &mut BTreeMap<document::Name, Located>, flags: &Flags) {
     lay("compression_level", "--level", flags.level.map(Value::Integer));
     lay("upload_threads", "--jobs", flags.jobs.map(Value::Integer));
     lay("store", "--store", flags.store.clone().map(Value::Text));
+    lay("prune_retention_days", "--retention", flags.retention_days.map(Value::Integer));
     target::lay_signing_keys(values, &flags.signing_keys, &Origin::Flag("--signing-key"));
 }
 

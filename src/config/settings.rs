@@ -8,6 +8,7 @@ use crate::bucket::Target;
 use crate::nar::Packing;
 use crate::nix::{Compression, KeyName, PublicKey, Signature};
 use crate::plan::{Pattern, UpstreamKey};
+use crate::prune::MaxSize;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -62,6 +63,24 @@ pub struct PruneSettings {
     pub max_size_gb: Option<u32>,
     pub target_percentage: u32,
     pub schedule: Schedule,
+}
+
+/// `prune_max_size_gb` counts these: of the two readings of a gigabyte the one that removes less.
+const GIGABYTE: u64 = 1 << 30;
+
+impl PruneSettings {
+    pub fn retention(&self) -> Duration {
+        Duration::from_secs(u64::from(self.retention_days) * 24 * 60 * 60)
+    }
+
+    /// The configured limit, or `instead` in bytes.
+    pub fn max_size(&self, instead: Option<u64>) -> Option<MaxSize> {
+        let max = instead.or(self.max_size_gb.map(|max| u64::from(max) * GIGABYTE))?;
+        // In parts of a hundred first, where the product would not fit.
+        let percentage = u64::from(self.target_percentage);
+        let target = max.checked_mul(percentage).map_or_else(|| max / 100 * percentage, |product| product / 100);
+        Some(MaxSize { max, target })
+    }
 }
 
 /// Below this, a handful of parts of the smallest size that S3 allows (5 MiB) do not fit.

@@ -10,6 +10,7 @@
 
 mod copies;
 mod file;
+mod prunes;
 mod queue;
 mod rows;
 mod snapshot;
@@ -17,6 +18,7 @@ mod trouble;
 mod watch;
 
 pub use copies::{Copies, Version};
+pub use prunes::Prunes;
 pub use queue::{MAX_DELAY, Queue, QueueCounts, Queued};
 pub use snapshot::{KnownBucket, Snapshot};
 pub use watch::{Outage, Scan, Settlement, Totals, Watch};

@@ -1,7 +1,7 @@
 //! All that a ledger's file says of the watcher and of itself, for status and metrics.
 
 use super::rows::system_time;
-use super::{BucketIdentity, Ledger, LedgerError, Outage, QueueCounts, Queued, Scan, Totals, file};
+use super::{BucketIdentity, Ledger, LedgerError, Outage, Prunes, QueueCounts, Queued, Scan, Totals, file};
 use crate::store::Cursor;
 use rusqlite::{Connection, Result};
 use std::path::PathBuf;
@@ -19,6 +19,7 @@ pub struct Snapshot {
     pub queued: Vec<Queued>,
     pub outages: Vec<Outage>,
     pub totals: Totals,
+    pub prunes: Prunes,
     /// How far each store was read; no cursor for a store that is compared as a whole.
     pub places: Vec<(String, Option<Cursor>)>,
     pub buckets: Vec<KnownBucket>,
@@ -46,6 +47,7 @@ impl Ledger {
             queued: self.queue().list(listed)?,
             outages: self.watch().outages()?,
             totals: self.watch().totals()?,
+            prunes: self.watch().prunes()?,
             places,
             buckets,
             file,

@@ -359,7 +359,7 @@ fn an_older_ledger_gets_the_new_tables() {
     Ledger::open(&file).remember(&bucket("g1"), &hashes(0..2), at(0));
     let db = Connection::open(&file).unwrap();
     db.execute_batch(
-        "DROP TABLE queue; DROP TABLE place; DROP TABLE inventory; DROP TABLE outage; DROP TABLE total;
+        "DROP TABLE copy; DROP TABLE queue; DROP TABLE place; DROP TABLE inventory; DROP TABLE outage; DROP TABLE total;
          ALTER TABLE bucket DROP COLUMN scan_begun; ALTER TABLE bucket DROP COLUMN scan_done; PRAGMA user_version = 1;",
     )
     .unwrap();
@@ -369,6 +369,9 @@ fn an_older_ledger_gets_the_new_tables() {
     assert_eq!(ledger.known(&bucket("g1"), &hashes(0..2), at(1)).len(), 2);
     ledger.queue().add(&paths(0..1), at(0)).unwrap();
     assert_eq!(ledger.watch().scan(&bucket("g1")).unwrap(), Scan::Due);
+    let version = Version { key: "k".to_owned(), etag: "e".to_owned() };
+    ledger.copies(&bucket("g1")).keep(&[(version.clone(), bytes::Bytes::from_static(b"x"))]);
+    assert_eq!(ledger.copies(&bucket("g1")).get(&[version]).len(), 1);
 }
 
 /// A service's user could otherwise have a root that runs a post-build hook make or take over any file.

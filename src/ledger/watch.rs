@@ -275,14 +275,14 @@ impl<'a> Watch<'a> {
         })
     }
 
-    fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
+    pub(super) fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
         self.ledger.lock().must("read", |connection| {
             let transaction = connection.transaction()?;
             query(&transaction)
         })
     }
 
-    fn write<T>(&self, change: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
+    pub(super) fn write<T>(&self, change: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
         self.ledger.lock().must("write to", |connection| file::write(connection, change))
     }
 }

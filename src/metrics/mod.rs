@@ -17,7 +17,7 @@ use text::{Kind, Text};
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What can be in trouble; each has a sample always, so that an alert need not ask for absent ones.
-const PARTS: [&str; 3] = ["bucket", "configuration", "store"];
+const PARTS: [&str; 4] = ["bucket", "configuration", "prune", "store"];
 
 /// The metrics of a ledger's file, by a view of its own: whoever works with that ledger is not held up.
 pub fn of_file(ledger: &Path, now: SystemTime) -> String {
@@ -36,6 +36,7 @@ pub fn render(snapshot: Option<&Snapshot>, now: SystemTime) -> String {
         queue(&mut text, snapshot, now);
         watcher(&mut text, snapshot);
         totals(&mut text, snapshot);
+        prunes(&mut text, snapshot);
         ledger(&mut text, snapshot);
     }
     text.finish()
@@ -94,6 +95,17 @@ fn totals(text: &mut Text, snapshot: &Snapshot) {
         text.family(name, Kind::Counter, help);
         text.sample(&[], value);
     }
+}
+
+fn prunes(text: &mut Text, snapshot: &Snapshot) {
+    let prunes = snapshot.prunes;
+    let help = "When the service's last prune that ended well was begun; 0 for never.";
+    text.family("loft_prune_last_success_timestamp_seconds", Kind::Gauge, help);
+    text.sample(&[], prunes.last_success.map_or(0, seconds));
+    text.family("loft_prune_removed_paths_total", Kind::Counter, "Store paths that the service's prunes removed.");
+    text.sample(&[], prunes.removed);
+    text.family("loft_prune_freed_bytes_total", Kind::Counter, "Bytes of NARs that they deleted.");
+    text.sample(&[], prunes.freed);
 }
 
 fn ledger(text: &mut Text, snapshot: &Snapshot) {

@@ -71,10 +71,14 @@ fn an_empty_ledger_has_all_samples_that_alerts_ask_for() {
         "loft_last_success_timestamp_seconds",
         "loft_pushed_paths_total",
         "loft_failed_attempts_total",
+        "loft_trouble{part=\"prune\"}",
+        "loft_prune_last_success_timestamp_seconds",
+        "loft_prune_removed_paths_total",
+        "loft_prune_freed_bytes_total",
     ] {
         assert_eq!(samples[zero], 0.0, "{zero}");
     }
-    assert_eq!(types.values().filter(|kind| *kind == "counter").count(), 5);
+    assert_eq!(types.values().filter(|kind| *kind == "counter").count(), 7);
 }
 
 #[test]

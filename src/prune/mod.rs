@@ -135,7 +135,7 @@ pub struct Removal {
     pub size: u64,
     /// When it was last pushed as a root, or written.
     pub last_pushed: SystemTime,
-    /// `None` where it is gone since.
+    /// `None` where it was not asked for, or is gone since.
     pub info: Option<NarInfo>,
 }
 
@@ -250,28 +250,47 @@ impl PrunePlan {
         Ok(())
     }
 
-    /// What would go, referrers before what they refer to, with names: read again where the ledger has no copy.
-    pub async fn removals(&self) -> Result<Vec<Removal>, PruneError> {
+    /// What would go, referrers before what they refer to, without names.
+    pub fn condemned(&self) -> Vec<Removal> {
         let graph = &self.contents.graph;
         let ages = decide::ages(&self.contents);
-        let mut removals = Vec::with_capacity(self.condemned.len());
-        for page in self.condemned.chunks(1000) {
-            let ids: Vec<Id> = page.iter().map(|(id, _)| *id).collect();
+        let removal = |(id, reason): &(Id, Reason)| Removal {
+            path: graph.hash(*id),
+            reason: *reason,
+            size: graph.size(*id),
+            last_pushed: ages.get(id).copied().unwrap_or(SystemTime::UNIX_EPOCH),
+            info: None,
+        };
+        self.condemned.iter().map(removal).collect()
+    }
+
+    /// Gives `removals` their names: read again where the ledger has no copy. Each takes a kilobyte or more.
+    pub async fn name(&self, removals: &mut [Removal]) -> Result<(), PruneError> {
+        for page in removals.chunks_mut(1000) {
+            let ids: Vec<Id> = page.iter().filter_map(|removal| self.contents.graph.find(&removal.path)).collect();
             let recalled = self.contents.recall(&ids).await?.into_iter();
             let mut infos: HashMap<PathHash, NarInfo> = recalled
                 .filter_map(|(hash, bytes)| {
                     Some((hash, catalog::parse(&self.contents.opened.dir, &hash, &bytes).ok()?))
                 })
                 .collect();
-            removals.extend(page.iter().map(|(id, reason)| Removal {
-                path: graph.hash(*id),
-                reason: *reason,
-                size: graph.size(*id),
-                last_pushed: ages.get(id).copied().unwrap_or(SystemTime::UNIX_EPOCH),
-                info: infos.remove(&graph.hash(*id)),
-            }));
+            for removal in page {
+                removal.info = infos.remove(&removal.path);
+            }
         }
+        Ok(())
+    }
+
+    /// All that would go, with names.
+    pub async fn removals(&self) -> Result<Vec<Removal>, PruneError> {
+        let mut removals = self.condemned();
+        self.name(&mut removals).await?;
         Ok(removals)
+    }
+
+    /// By the store's clock, when the plan was made.
+    pub fn at(&self) -> SystemTime {
+        self.contents.opened.now
     }
 
     /// Puts back what visible paths refer to and only trash has: some program that takes no lease relied on it.

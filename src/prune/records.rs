@@ -8,7 +8,7 @@ use super::guard::{CLOCK_TOLERANCE, check_stamp};
 use crate::bucket::{Bucket, Key, ObjectInfo, Prefix, list_all};
 use crate::catalog::{Read, Reader};
 use crate::nix::PathHash;
-use crate::record::{Keep, LEASE_TTL, LeaseRecord, MAX_SIZE, PinRecord, PushRecord, RecordError};
+use crate::record::{LEASE_TTL, LeaseRecord, MAX_SIZE, PinRecord, PushRecord, RecordError};
 use crate::remedy::chain;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -110,12 +110,7 @@ impl Records {
         for mut pins in by_name.into_values() {
             pins.sort_by(|(a, _), (b, _)| (b.modified, &b.key).cmp(&(a.modified, &a.key)));
             for (newer, (object, record)) in pins.into_iter().enumerate() {
-                let holds = match record.keep {
-                    Keep::Forever => true,
-                    Keep::Days(days) => age(&object, ages) < Duration::from_secs(u64::from(days) * 24 * 3600),
-                    Keep::Last(count) => newer < count as usize,
-                };
-                match holds {
+                match record.keep.holds(age(&object, ages), newer) {
                     true => self.pinned.extend(record.roots.iter().map(|root| root.hash_part())),
                     false => self.stale.push(object.key),
                 }

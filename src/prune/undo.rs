@@ -4,11 +4,12 @@ use super::error::PruneError;
 use super::restore::{Restored, put_back, read_trash};
 use super::{Ends, Options, guard};
 use crate::bucket::{Body, Headers, Key, Prefix, list_all};
-use crate::nix::PathHash;
+use crate::catalog;
+use crate::nix::{PathHash, StorePath};
 use crate::push::put_as_it_was;
-use crate::record::Why;
+use crate::record::{Removed, Why};
 use bytes::Bytes;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 use ulid::Ulid;
 
@@ -29,6 +30,8 @@ pub struct Trashed {
 pub struct Undone {
     pub why: Why,
     pub paths: Vec<(PathHash, Restored)>,
+    /// Of those whose narinfos can be understood.
+    pub names: HashMap<PathHash, StorePath>,
 }
 
 /// What can be undone, newest first. Damaged records are left out.
@@ -81,5 +84,8 @@ pub async fn undo(ends: &Ends, options: &Options, id: Ulid) -> Result<Undone, Pr
             ends.bucket.put(&key, Body::from(Bytes::from(bytes)), Headers::RECORD).await?;
         }
     }
-    Ok(Undone { why: record.why, paths })
+    let name =
+        |removed: &Removed| Some((removed.path, catalog::parse(&opened.dir, &removed.path, &removed.bytes()).ok()?));
+    let names = record.removed.iter().filter_map(name).map(|(hash, info)| (hash, info.path)).collect();
+    Ok(Undone { why: record.why, paths, names })
 }

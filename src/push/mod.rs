@@ -32,7 +32,7 @@ use crate::ledger::{BucketIdentity, Ledger};
 use crate::nar::Packing;
 use crate::nix::{PathHash, SecretKey, StorePath};
 use crate::plan::{self, Candidates, Plan, Policy, Presence, Request};
-use crate::record::BucketRecord;
+use crate::record::{BucketRecord, Keep};
 use crate::report::{Event, Report, Summary};
 use crate::store::Store;
 use presence::Seen;
@@ -69,13 +69,20 @@ pub struct Options {
     pub upstreams: Vec<String>,
     /// Who pushes, for people who read leases: `user@host`.
     pub who: String,
-    pub pin: Option<String>,
+    pub pin: Option<Pin>,
     /// Whether the ledger's word is enough where nothing has to be uploaded.
     pub trust_ledger: bool,
     /// Paths that are pushed although their narinfos are there: those or their NARs are damaged.
     pub anew: Arc<HashSet<PathHash>>,
     pub dry_run: bool,
     pub interrupt: Interrupt,
+}
+
+/// A pin for what is pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    pub name: String,
+    pub keep: Keep,
 }
 
 /// Pushes what `request` asks for. Failed paths are in the summary; an error means that nothing

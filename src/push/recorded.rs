@@ -6,7 +6,7 @@ use super::{Ends, Options};
 use crate::bucket::{Body, Cause, Headers, Key};
 use crate::nix::{PathHash, StorePath};
 use crate::plan::{Plan, Verdict};
-use crate::record::{Keep, PinRecord, PushRecord, seconds};
+use crate::record::{PinRecord, PushRecord, seconds};
 use crate::report::{Event, Summary};
 use bytes::Bytes;
 use std::collections::HashSet;
@@ -48,13 +48,14 @@ pub async fn write(
     let now = ends.clock.wall();
     let id = Ulid::from_datetime(now);
     match &options.pin {
-        Some(name) if roots.is_empty() => {
+        Some(pin) if roots.is_empty() => {
+            let name = &pin.name;
             let message = format!("Nothing is pinned as {name}: none of the paths is in the cache");
             ends.report.event(Event::Warning { message: &message });
         }
-        Some(name) => {
-            let pin = PinRecord::new(options.who.clone(), seconds(now), roots.clone(), Keep::Forever);
-            put(ends, lease, &Key::pin(name, id), pin.print()).await?;
+        Some(pin) => {
+            let record = PinRecord::new(options.who.clone(), seconds(now), roots.clone(), pin.keep);
+            put(ends, lease, &Key::pin(&pin.name, id), record.print()).await?;
         }
         None => {}
     }

@@ -1,6 +1,7 @@
 use super::{FORMAT, RecordError, parse, print};
 use crate::nix::StorePath;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// `loft/v1/pin/<name>/<ulid>`: roots under a name, kept by a rule rather than by their age alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,17 @@ pub enum Keep {
     Days(u32),
     /// While it is among the newest of its name.
     Last(u32),
+}
+
+impl Keep {
+    /// Whether a pin of this age still keeps its roots, where `newer` ones have the same name.
+    pub fn holds(self, age: Duration, newer: usize) -> bool {
+        match self {
+            Self::Forever => true,
+            Self::Days(days) => age < Duration::from_secs(u64::from(days) * 24 * 60 * 60),
+            Self::Last(count) => newer < count as usize,
+        }
+    }
 }
 
 impl PinRecord {

@@ -13,6 +13,7 @@ mod lock;
 mod looking;
 mod outage;
 mod pace;
+mod pruning;
 mod quiet;
 mod reloading;
 mod settling;
@@ -20,12 +21,14 @@ mod socket;
 mod starting;
 mod status;
 mod stopping;
+mod timetable;
 mod work;
 
 pub use doubts::{Doubts, doubts};
 pub use event::Command;
 pub use lock::{Lock, LockError};
 pub use pace::Pace;
+pub use pruning::Pruning;
 pub use socket::path as socket_path;
 
 use crate::ledger::{BucketIdentity, LedgerError};
@@ -41,7 +44,7 @@ use quiet::Quiet;
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, LocalSet};
@@ -58,6 +61,8 @@ pub struct Setup {
     pub scan: bool,
     /// Fill the ledger from a listing first.
     pub populate: bool,
+    /// Prune by a schedule.
+    pub prune: Option<Pruning>,
 }
 
 /// The program around the service, and what supervises that.
@@ -174,12 +179,16 @@ struct Service<'h> {
     ended: mpsc::Sender<work::Ended>,
     /// When the next path of the queue is due.
     due_at: Option<Instant>,
+    /// When the next prune is due, by the wall clock.
+    prune_at: Option<SystemTime>,
 }
 
 struct UnderWay {
     interrupt: Interrupt,
     abort: AbortHandle,
     paths: usize,
+    began: SystemTime,
+    is_prune: bool,
 }
 
 /// Where events come from.
@@ -222,7 +231,7 @@ impl<'h> Service<'h> {
         if setup.scan {
             first.push_back(Work::Scan);
         }
-        let service = Self {
+        let mut service = Self {
             watched: None,
             quiet: Quiet::default(),
             store: None,
@@ -244,10 +253,12 @@ impl<'h> Service<'h> {
             ended,
             // What an earlier run has left.
             due_at: Some(Instant::now()),
+            prune_at: None,
             setup,
             host,
             pace,
         };
+        service.schedule_prune();
         let Inlets { commands, doubts, .. } = inlets;
         Ok((service, Sources { commands, asked, doubts, ended: endings, reload: false, _listening: listening }))
     }

@@ -25,6 +25,7 @@ impl Service<'_> {
                 }
                 self.setup = Setup { store: self.setup.store.clone(), ..setup };
                 self.setup.ends.report.event(Event::Reread);
+                self.schedule_prune();
                 // Whatever was waited for may have been mended with it.
                 self.outages.hurry();
             }

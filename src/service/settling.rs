@@ -12,17 +12,18 @@ use crate::report::{Event, Outcome, Summary};
 use crate::store::Store;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::time::Instant;
 
 impl Service<'_> {
     /// What follows from the end of the work.
     pub(super) async fn settle(&mut self, ended: Ended) {
-        self.under_way = None;
+        let began = self.under_way.take().map_or(SystemTime::UNIX_EPOCH, |under_way| under_way.began);
         let Ended { work, result, outcomes } = ended;
         let worked = result.is_ok();
         let settlement = match result {
-            Ok(done) => self.done(done, &outcomes),
-            Err(failed) => self.failed(work, &failed),
+            Ok(done) => self.done(done, &outcomes, began),
+            Err(failed) => self.failed(work, &failed, began),
         };
         if worked {
             let ends = &self.setup.ends;
@@ -31,7 +32,7 @@ impl Service<'_> {
         self.write(settlement).await;
     }
 
-    fn done(&mut self, done: Done, outcomes: &HashMap<StorePath, Outcome>) -> Settlement {
+    fn done(&mut self, done: Done, outcomes: &HashMap<StorePath, Outcome>, began: SystemTime) -> Settlement {
         match done {
             Done::Greeted | Done::Populated => Settlement::default(),
             Done::Scanned { bucket, queued } => {
@@ -39,6 +40,11 @@ impl Service<'_> {
                     self.setup.ends.report.event(Event::Noticed { paths });
                 }
                 self.scanning = Some(bucket);
+                self.due_at = Some(Instant::now());
+                Settlement::default()
+            }
+            Done::Pruned(summary) => {
+                self.pruned(began, &summary);
                 self.due_at = Some(Instant::now());
                 Settlement::default()
             }
@@ -53,8 +59,15 @@ impl Service<'_> {
     /// A push that failed as a whole: one path's fault, or everybody's?
     ///
     /// All of it stays queued, also what had landed before: it may not have been recorded.
-    fn failed(&mut self, work: Work, failed: &Failed) -> Settlement {
+    fn failed(&mut self, work: Work, failed: &Failed, began: SystemTime) -> Settlement {
         let why = chain(failed);
+        if work == Work::Prune {
+            self.due_at = Some(Instant::now());
+            if self.prune_failed(began, failed) {
+                self.bucket_failed(&why);
+            }
+            return Settlement::default();
+        }
         // A task that broke down may have done so over one path: the others must not wait for it for ever.
         let broke_down = matches!(failed, Failed::Task(_) | Failed::Push(PushError::Task(_)));
         let is_final = matches!(failed, Failed::Push(error) if error.remedy() != Remedy::Retry);
@@ -85,15 +98,17 @@ impl Service<'_> {
                 match failed {
                     Failed::Store(_) | Failed::Push(PushError::Store(_)) => self.store_failed(&why),
                     Failed::Ledger(_) => self.ledger_failed(&why),
-                    Failed::Push(_) | Failed::Task(_) => {
-                        let ends = &self.setup.ends;
-                        let now = ends.clock.wall();
-                        self.outages.failed(Need::Bucket, &why, &self.pace, &ends.ledger, now, ends.report.as_ref());
-                    }
+                    Failed::Push(_) | Failed::Prune(_) | Failed::Task(_) => self.bucket_failed(&why),
                 }
             }
         }
         Settlement::default()
+    }
+
+    fn bucket_failed(&mut self, why: &str) {
+        let ends = &self.setup.ends;
+        let now = ends.clock.wall();
+        self.outages.failed(Need::Bucket, why, &self.pace, &ends.ledger, now, ends.report.as_ref());
     }
 
     /// Which paths leave the queue, and which stay until when.

@@ -21,24 +21,32 @@ impl Service<'_> {
         }
         let work = match self.first.pop_front() {
             Some(work) => work,
+            // Before the queue, which may never be empty.
+            None if self.prune_is_due() => Work::Prune,
             None => match self.batch().await {
                 Some(paths) => Work::Push(paths),
                 None => return,
             },
         };
-        let Some(store) = self.open_store().await else {
+        let opened = match work {
+            // It reads the bucket alone.
+            Work::Prune => Some(self.setup.ends.store.clone()),
+            _ => self.open_store().await,
+        };
+        let Some(store) = opened else {
             self.first.push_front(work);
             return;
         };
         let paths = match &work {
             Work::Push(paths) => paths.len(),
-            Work::Greet | Work::Populate | Work::Scan => 0,
+            Work::Greet | Work::Populate | Work::Scan | Work::Prune => 0,
         };
+        let (began, is_prune) = (self.setup.ends.clock.wall(), work == Work::Prune);
         let interrupt = Interrupt::default();
         let (warned, ended) = (self.warned.clone(), self.ended.clone());
         let abort = work::start(work, &self.setup, store, interrupt.clone(), warned, ended);
         self.meanwhile.clear();
-        self.under_way = Some(UnderWay { interrupt, abort, paths });
+        self.under_way = Some(UnderWay { interrupt, abort, paths, began, is_prune });
     }
 
     /// Paths that are due.
@@ -101,7 +109,9 @@ impl Service<'_> {
         if self.under_way.is_some() {
             return None;
         }
-        let wanted = if self.first.is_empty() && self.unsaved.is_empty() { self.due_at? } else { Instant::now() };
+        let is_idle = self.first.is_empty() && self.unsaved.is_empty();
+        let pushing = if is_idle { self.due_at } else { Some(Instant::now()) };
+        let wanted = [pushing, self.prune_wake()].into_iter().flatten().min()?;
         let needs = [Need::Bucket, Need::Store, Need::Ledger];
         Some(needs.iter().filter_map(|need| self.outages.until(*need)).fold(wanted, Instant::max))
     }

@@ -11,6 +11,7 @@ impl Service<'_> {
             // A queue that cannot be read is not an empty one.
             (_, outage) if counts.is_err() => outage.unwrap_or_else(|| "the queue cannot be read".to_owned()),
             (_, Some(outage)) => format!("{outage}; {waiting} paths queued"),
+            (Some(under_way), None) if under_way.is_prune => format!("pruning; {waiting} paths queued"),
             (Some(under_way), None) => format!("pushing {} of {waiting} queued paths", under_way.paths),
             (None, None) if waiting > 0 => format!("{waiting} paths queued"),
             (None, None) => "watching; nothing is queued".to_owned(),

@@ -16,7 +16,7 @@ impl Service<'_> {
         let Some(under_way) = &self.under_way else { return };
         under_way.interrupt.raise();
         let abort = under_way.abort.clone();
-        if under_way.paths == 0 {
+        if under_way.paths == 0 && !under_way.is_prune {
             // Greeting, listing and scanning have nothing in flight that could be lost.
             return abort.abort();
         }

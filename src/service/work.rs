@@ -5,6 +5,7 @@ use super::fates::{Fates, Warned};
 use crate::ledger::{BucketIdentity, Scan};
 use crate::nix::StorePath;
 use crate::plan::Request;
+use crate::prune::{self, PruneError};
 use crate::push::{self, Ends, Interrupt, Options, PushError};
 use crate::report::{Outcome, Summary};
 use crate::store::Store;
@@ -24,6 +25,8 @@ pub enum Work {
     Scan,
     /// Push these with their closures.
     Push(Vec<StorePath>),
+    /// Prune the bucket.
+    Prune,
 }
 
 /// How it ended.
@@ -44,6 +47,7 @@ pub enum Done {
         queued: Option<u64>,
     },
     Pushed(Summary),
+    Pruned(prune::Summary),
 }
 
 /// Why it failed as a whole.
@@ -51,12 +55,20 @@ pub enum Done {
 pub enum Failed {
     #[error(transparent)]
     Push(#[from] PushError),
+    #[error(transparent)]
+    Prune(Box<PruneError>),
     #[error("Could not read the Nix store")]
     Store(#[from] crate::store::StoreError),
     #[error(transparent)]
     Ledger(#[from] crate::ledger::LedgerError),
     #[error("A task of the service failed")]
     Task(#[from] tokio::task::JoinError),
+}
+
+impl From<PruneError> for Failed {
+    fn from(error: PruneError) -> Self {
+        Self::Prune(Box::new(error))
+    }
 }
 
 /// Starts `work`; whoever aborts it loses no more than the work.
@@ -70,10 +82,12 @@ pub fn start(
 ) -> tokio::task::AbortHandle {
     let fates = Arc::new(Fates::new(setup.ends.report.clone(), warned));
     let ends = Ends { store, report: fates.clone(), ..setup.ends.clone() };
+    let pruning =
+        setup.prune.as_ref().map(|pruning| prune::Options { interrupt: interrupt.clone(), ..pruning.options.clone() });
     let options = Options { interrupt, ..setup.options.clone() };
     let task = tokio::task::spawn_local({
         let work = work.clone();
-        async move { carry_out(work, &ends, &options).await }
+        async move { carry_out(work, &ends, &options, pruning).await }
     });
     let abort = task.abort_handle();
     tokio::task::spawn_local(async move {
@@ -87,7 +101,12 @@ pub fn start(
     abort
 }
 
-async fn carry_out(work: Work, ends: &Ends, options: &Options) -> Result<Done, Failed> {
+async fn carry_out(
+    work: Work,
+    ends: &Ends,
+    options: &Options,
+    pruning: Option<prune::Options>,
+) -> Result<Done, Failed> {
     match work {
         Work::Greet => {
             ends.bucket.check_access().await.map_err(PushError::from)?;
@@ -98,8 +117,24 @@ async fn carry_out(work: Work, ends: &Ends, options: &Options) -> Result<Done, F
             Ok(Done::Populated)
         }
         Work::Scan => scan(ends, options).await,
+        Work::Prune => match pruning {
+            Some(options) => prune(ends, &options).await,
+            // The configuration has changed its mind since it was due.
+            None => Ok(Done::Pruned(prune::Summary::default())),
+        },
         Work::Push(paths) => Ok(Done::Pushed(push::run(ends, options, Request::Closures(paths)).await?)),
     }
+}
+
+async fn prune(ends: &Ends, options: &prune::Options) -> Result<Done, Failed> {
+    let ends = prune::Ends {
+        bucket: ends.bucket.clone(),
+        ledger: ends.ledger.clone(),
+        clock: ends.clock.clone(),
+        report: ends.report.clone(),
+    };
+    let plan = prune::plan(&ends, options).await?;
+    Ok(Done::Pruned(prune::carry_out(&ends, options, plan).await?))
 }
 
 async fn scan(ends: &Ends, options: &Options) -> Result<Done, Failed> {

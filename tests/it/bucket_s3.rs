@@ -686,7 +686,8 @@ async fn lost_answers_do_no_harm() {
         bucket.delete(&key("deleted")).await.unwrap();
         bucket.put_before(&key("in time"), body("x"), Headers::default(), Duration::from_secs(60)).await.unwrap();
         assert!(server.memory.contents().contains_key(&key("in time")));
-        bucket.delete_before(&key("in time"), Duration::from_secs(60)).await.unwrap();
+        let error = bucket.delete_before(&key("in time"), Duration::from_secs(60)).await.unwrap_err();
+        assert!(error.is_ambiguous(), "who deletes must know that it may still happen: {error}");
         assert!(bucket.copy(&key("put"), &key("copy"), Headers::default()).await.unwrap());
         let objects = server.memory.contents();
         let found: Vec<_> = objects.iter().map(|(key, bytes)| (key.as_str(), &bytes[..])).collect();

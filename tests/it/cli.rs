@@ -67,6 +67,8 @@ fn help_and_version_go_to_stdout_and_exit_0() {
         &["--help"][..],
         &["-h"],
         &["push", "--help"],
+        &["prune", "--help"],
+        &["pin", "add", "--help"],
         &["run", "--help"],
         &["key", "generate", "--help"],
         &["config", "show", "-h"],
@@ -114,14 +116,6 @@ fn usage_errors_exit_1_not_2() {
         assert_eq!(ran.stdout, "", "{args:?}");
     }
     loft.run(&["key"]).says(1, &["Usage: loft key"]);
-}
-
-#[test]
-fn what_is_yet_to_come_says_so() {
-    let loft = Loft::with("[s3]\nbucket = \"b\"\n");
-    for args in [&["--prune"][..], &["--prune", "--dry-run"]] {
-        loft.run(args).says(1, &["not in this version of loft yet"]);
-    }
 }
 
 #[test]

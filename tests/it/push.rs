@@ -254,7 +254,7 @@ async fn a_root_from_upstream_is_stood_for_by_what_is_below_it() {
     let deep = world.store.add("deep").file("z", b"z").finish();
     let own = world.store.add("own").file("x", b"x").reference(&deep).finish();
     let root = world.store.add("root").file("y", b"y").reference(&own).signature(&signature).finish();
-    world.options.pin = Some("keep".into());
+    world.options.pin = Some(loft::push::Pin { name: "keep".into(), keep: loft::record::Keep::Forever });
     assert_eq!(world.push(&[&root]).await.unwrap().pushed, 2);
     assert_eq!(record(&world, &world.keys("loft/v1/push/")[0]).roots, [own]);
     assert_eq!(world.keys("loft/v1/pin/keep/").len(), 1);

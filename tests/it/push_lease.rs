@@ -96,7 +96,7 @@ async fn a_try_after_a_night_s_sleep_does_not_publish() {
 #[tokio::test]
 async fn what_cannot_be_recorded_is_no_success() {
     let mut world = World::new();
-    world.options.pin = Some("release".into());
+    world.options.pin = Some(loft::push::Pin { name: "release".into(), keep: loft::record::Keep::Forever });
     let path = world.store.add("p").file("f", b"f").finish();
     let clock = world.clock.clone();
     world.set_faults(move |moment, request| {

@@ -67,7 +67,7 @@ async fn a_small_bucket_is_told_exactly() {
     world.clock.advance(2 * HOUR);
     world.bucket.clock.advance(2 * HOUR);
     let tool = world.store.add("tool").file("t", b"tool").finish();
-    world.options.pin = Some("release".to_owned());
+    world.options.pin = Some(loft::push::Pin { name: "release".into(), keep: loft::record::Keep::Forever });
     world.push(&[&tool]).await.unwrap();
 
     let found = look(&world.bucket).await;

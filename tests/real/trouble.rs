@@ -64,6 +64,7 @@ fn nobody_listens() {
         name: "nix-cache".into(),
         access_key: "GK000000000000000000000001".into(),
         secret_key: "0123456789abcdef".into(),
+        time: None,
     };
     stops_at_once(&bucket, &[&endpoint]);
 }

@@ -1,13 +1,17 @@
 //! What the typed arguments mean, as plain values without clap.
 
-use crate::args::{Arguments, BareAction, Check, Color, Config, Key, Push, Run, Settings, Status, Verb, Watch};
+use crate::args::{
+    Arguments, BareAction, Check, Color, Config, Key, Pin, PinRule, Prune, Push, Run, Settings, Status, Verb, Watch,
+};
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 use loft::check::Portion;
 use loft::config::Flags;
 use loft::nix::PublicKey;
+use loft::record::Keep;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use ulid::Ulid;
 
 /// What to do, and how to talk about it.
 #[derive(Debug)]
@@ -33,8 +37,11 @@ pub enum Action {
     Serve {
         dry_run: bool,
     },
-    Prune {
-        dry_run: bool,
+    Prune(PruneRequest),
+    UndoPrune(UndoRequest),
+    Pin(PinRequest),
+    ListTrash {
+        json: bool,
     },
     ForgetFirstScan,
     Hook,
@@ -57,12 +64,19 @@ pub enum Action {
 pub struct PushRequest {
     pub roots: Roots,
     pub closure: bool,
-    pub pin: Option<String>,
+    pub pin: Option<loft::push::Pin>,
     pub dry_run: bool,
     /// One JSON object per event on stdout.
     pub json: bool,
     /// `--force-scan` asks the bucket rather than the ledger.
     pub use_ledger: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum PinRequest {
+    Add { name: String, paths: Vec<PathBuf>, keep: Keep },
+    Remove { name: String, but_last: usize },
+    List { json: bool },
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -75,6 +89,24 @@ pub struct StatusRequest {
     pub local: bool,
     /// Metrics instead, into this file or to stdout.
     pub metrics: Option<Option<PathBuf>>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct PruneRequest {
+    pub dry_run: bool,
+    /// One JSON object per event on stdout.
+    pub json: bool,
+    /// Name every path that goes.
+    pub all: bool,
+    pub remove_most: bool,
+    /// In bytes, instead of the configured limit.
+    pub max_size: Option<u64>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct UndoRequest {
+    pub id: Ulid,
+    pub json: bool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -139,6 +171,8 @@ impl Invocation {
             Some(Verb::Key(Key::Show { file })) => Action::ShowKey { file },
             Some(Verb::Config(Config::Show { json })) => Action::ShowConfig { json },
             Some(Verb::Config(Config::Check)) => Action::CheckConfig,
+            Some(Verb::Prune(prune)) => prune_action(prune, &mut flags),
+            Some(Verb::Pin(pin)) => pin_action(pin, &mut flags),
             None if bare.dry_run && bare.action.changes_only_the_ledger() => {
                 return Err(Arguments::command().error(
                     ErrorKind::ArgumentConflict,
@@ -154,7 +188,7 @@ impl Invocation {
 impl From<Settings> for Flags {
     fn from(typed: Settings) -> Self {
         let Settings { to, level, jobs, signing_key, store } = typed;
-        Self { to, level, jobs, signing_keys: signing_key, store }
+        Self { to, level, jobs, signing_keys: signing_key, store, ..Self::default() }
     }
 }
 
@@ -166,10 +200,38 @@ fn push_request(push: Push, flags: &mut Flags) -> PushRequest {
     PushRequest {
         roots,
         closure: !push.no_closure,
-        pin: push.pin,
+        pin: push.pin.map(|name| loft::push::Pin { name, keep: keep(&push.keep) }),
         dry_run: push.dry_run,
         json: push.json,
         use_ledger: true,
+    }
+}
+
+fn prune_action(typed: Prune, flags: &mut Flags) -> Action {
+    let Prune { dry_run, json, all, remove_most, undo, list_trash, to, retention, max_size } = typed;
+    (flags.to, flags.retention_days) = (to, retention);
+    match undo {
+        Some(id) => Action::UndoPrune(UndoRequest { id, json }),
+        None if list_trash => Action::ListTrash { json },
+        None => Action::Prune(PruneRequest { dry_run, json, all, remove_most, max_size }),
+    }
+}
+
+fn pin_action(typed: Pin, flags: &mut Flags) -> Action {
+    let (to, request) = match typed {
+        Pin::Add { name, paths, keep: rule, to } => (to, PinRequest::Add { name, paths, keep: keep(&rule) }),
+        Pin::Rm { name, all_but_last, to } => (to, PinRequest::Remove { name, but_last: all_but_last }),
+        Pin::List { json, to } => (to, PinRequest::List { json }),
+    };
+    flags.to = to;
+    Action::Pin(request)
+}
+
+fn keep(rule: &PinRule) -> Keep {
+    match (rule.keep_days, rule.keep_last) {
+        (Some(days), _) => Keep::Days(days),
+        (None, Some(count)) => Keep::Last(count),
+        (None, None) => Keep::Forever,
     }
 }
 
@@ -187,7 +249,7 @@ fn bare_action(typed: BareAction, dry_run: bool) -> Action {
         BareAction { clear_cache: true, .. } => Action::ClearLedger,
         BareAction { populate_cache: true, .. } => Action::FillLedger,
         BareAction { reset_initial_scan: true, .. } => Action::ForgetFirstScan,
-        BareAction { prune: true, .. } => Action::Prune { dry_run },
+        BareAction { prune: true, .. } => Action::Prune(PruneRequest { dry_run, ..PruneRequest::default() }),
         BareAction { force_scan: true, .. } => push(Roots::WholeStore, false),
         BareAction { upload_path, .. } if !upload_path.is_empty() => {
             push(Roots::Typed { paths: upload_path, stdin: false }, true)

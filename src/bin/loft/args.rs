@@ -3,8 +3,10 @@
 //! The bare flags are those of the original loft and stay word for word; the verbs are the real thing.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use loft::config::parse_size;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use ulid::Ulid;
 
 /// Pushes Nix store paths into an S3 bucket that Nix reads as a binary cache
 ///
@@ -25,6 +27,7 @@ Examples:
   loft push ./result                       push a build and all it refers to, as loft.toml says
   loft push --to 's3://nix-cache?endpoint=http://localhost:3900&region=garage' ./result
   loft run -- nix-build                    run a command and push what it builds, also when it fails
+  loft prune --dry-run                     what retention no longer covers, and would be removed
   loft status                              what is in the cache, and what is still to be pushed
   loft config show                         which settings are in effect, and where each came from
 
@@ -74,7 +77,7 @@ pub struct BareAction {
     /// Push this path with its closure and exit (repeatable)
     #[arg(long, value_name = "PATH")]
     pub upload_path: Vec<PathBuf>,
-    /// Prune the bucket once and exit (not in this version yet)
+    /// Remove what retention no longer covers and exit; as `loft prune`
     #[arg(long)]
     pub prune: bool,
 }
@@ -117,6 +120,10 @@ The service is handed the paths at once; while it does not run they wait in its 
     /// Show the effective configuration, or check it
     #[command(subcommand)]
     Config(Config),
+    Prune(Prune),
+    /// Keep paths in the cache under a name, whatever their age
+    #[command(subcommand)]
+    Pin(Pin),
 }
 
 /// Settings that may be typed with every verb that pushes.
@@ -161,6 +168,8 @@ pub struct Push {
     /// Keep the paths in the cache under this name, whatever their age
     #[arg(long, value_name = "NAME", value_parser = pin_name)]
     pub pin: Option<String>,
+    #[command(flatten)]
+    pub keep: PinRule,
     /// Print the plan and send nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -279,6 +288,110 @@ Example:
 Example:
   loft -c loft.toml config check && echo fine")]
     Check,
+}
+
+/// Remove what retention no longer covers, while other machines may push and prune
+///
+/// A path stays while it was pushed within the retention (`prune_retention_days`), is pinned, is needed
+/// by a path that stays, or is younger than a day. Above `prune_max_size_gb`, what was pushed longest ago goes too.
+/// What goes can be brought back for seven days. Needs no Nix store.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  loft prune --dry-run                     what would go, and why
+  loft prune --retention 90 --max-size 500GiB
+  loft prune --list-trash                  what can be undone, and until when
+  loft prune --undo 01JQXK3V9T6M8Y2Z4B7C5D1E0F
+
+Exit status: 0 done, 1 refused or stopped, 2 finished but something could not be removed or is left
+for the next prune, 130 interrupted")]
+pub struct Prune {
+    /// Print the plan and remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// One JSON object per event on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Name every path that goes, however many
+    #[arg(long)]
+    pub all: bool,
+    /// Remove even more than half of all paths at once
+    #[arg(long)]
+    pub remove_most: bool,
+    /// Put back what the prune with this ID has removed
+    #[arg(long, value_name = "ID", conflicts_with_all = ["dry_run", "all", "remove_most", "list_trash", "retention", "max_size"])]
+    pub undo: Option<Ulid>,
+    /// Tell what can be undone, and until when
+    #[arg(long, conflicts_with_all = ["dry_run", "all", "remove_most", "retention", "max_size"])]
+    pub list_trash: bool,
+    /// Which cache: s3://BUCKET?endpoint=…&region=… or file:///DIRECTORY [env: LOFT_CACHE]
+    #[arg(long, value_name = "URL")]
+    pub to: Option<String>,
+    /// Keep what was pushed within so many days (`prune_retention_days`)
+    #[arg(long, value_name = "DAYS", allow_negative_numbers = true)]
+    pub retention: Option<i64>,
+    /// Keep no more than this, such as 500GiB or 2TB (`prune_max_size_gb`)
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub max_size: Option<u64>,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let size = parse_size(text).filter(|size| *size > 0);
+    size.ok_or_else(|| "use a number and a unit: 500GiB, 2TiB, 800GB".to_owned())
+}
+
+/// How long a pin holds; by default until it is removed.
+#[derive(Debug, Default, Args)]
+pub struct PinRule {
+    /// Let the pin hold for so many days
+    #[arg(long, value_name = "N", conflicts_with = "keep_last", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub keep_days: Option<u32>,
+    /// Let it hold while it is among the newest N of its name
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep_last: Option<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Pin {
+    /// Pin paths that are in the cache
+    #[command(after_help = "\
+Examples:
+  loft pin add release-24 ./result
+  loft pin add nightly ./result --keep-last 7
+  loft push --pin nightly --keep-last 7 ./result     pushes as well")]
+    Add {
+        /// Letters, digits, `-`, `_` and `.`; the same name may be pinned again
+        #[arg(value_parser = pin_name)]
+        name: String,
+        /// Store paths, or symlinks such as ./result
+        #[arg(value_name = "PATH", required = true)]
+        paths: Vec<PathBuf>,
+        #[command(flatten)]
+        keep: PinRule,
+        /// Which cache: s3://BUCKET?endpoint=…&region=… or file:///DIRECTORY [env: LOFT_CACHE]
+        #[arg(long, value_name = "URL")]
+        to: Option<String>,
+    },
+    /// Remove the pins of a name; what they kept goes by its age then
+    Rm {
+        #[arg(value_parser = pin_name)]
+        name: String,
+        /// Leave the newest N
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        all_but_last: usize,
+        /// Which cache: s3://BUCKET?endpoint=…&region=… or file:///DIRECTORY [env: LOFT_CACHE]
+        #[arg(long, value_name = "URL")]
+        to: Option<String>,
+    },
+    /// List all pins, each with its rule
+    List {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+        /// Which cache: s3://BUCKET?endpoint=…&region=… or file:///DIRECTORY [env: LOFT_CACHE]
+        #[arg(long, value_name = "URL")]
+        to: Option<String>,
+    },
 }
 
 /// Check that the cache holds what it promises; with --repair, mend it

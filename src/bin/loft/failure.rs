@@ -22,6 +22,11 @@ impl Failure {
         self
     }
 
+    /// The error itself, where it is an `E`.
+    pub fn cause<E: Error + 'static>(&self) -> Option<&E> {
+        self.error.downcast_ref()
+    }
+
     /// A line `error: …`, then `because: …` for each cause, then `hint: …`; ends in a newline.
     pub fn render(&self) -> String {
         let mut text = String::new();

@@ -45,6 +45,9 @@ fn object(event: Event<'_>) -> Option<Value> {
             "event": "retrying", "what": what, "error": error, "attempt": attempt, "delay": delay.as_secs_f64(),
         }),
         Event::Looked { what, count } => json!({"event": "looked", "what": what, "count": count}),
+        Event::Pruned { removed, restored, failed, nars, freed } => json!({
+            "event": "pruned", "removed": removed, "restored": restored, "failed": failed, "nars": nars, "freed": freed,
+        }),
         Event::Waiting { reason } => json!({"event": "waiting", "reason": reason}),
         Event::Watching { what } => json!({"event": "watching", "what": what}),
         Event::Noticed { paths } => json!({"event": "noticed", "paths": paths}),

@@ -157,6 +157,27 @@ impl Report for Log {
             Event::Looked { what, count } => {
                 self.line(Priority::Debug, "looked", &[("what", what), ("count", &count.to_string())]);
             }
+            Event::Pruned { removed, restored, failed, nars, freed } => {
+                let priority = match (removed + restored + nars, failed) {
+                    (0, 0) => Priority::Debug,
+                    (_, 0) => Priority::Info,
+                    _ => Priority::Warning,
+                };
+                let sentence = format!("pruned: {} removed, {nars} NARs deleted ({})", paths(removed), bytes(freed));
+                let number = |value: u64| value.to_string();
+                let fields = [
+                    ("removed", number(removed)),
+                    ("restored", number(restored)),
+                    ("failed", number(failed)),
+                    ("nars", number(nars)),
+                    ("freed", number(freed)),
+                ];
+                let fields: Vec<(&str, &str)> = match self.form {
+                    Form::Sentences => Vec::new(),
+                    Form::Fields { .. } => fields.iter().map(|(name, value)| (*name, value.as_str())).collect(),
+                };
+                self.line(priority, &self.either(sentence, "pruned"), &fields);
+            }
             Event::Waiting { reason } => self.line(Priority::Notice, "waiting", &[("reason", reason)]),
             Event::Watching { what } => {
                 self.line(Priority::Notice, &self.either(what.to_owned(), "started"), &self.only_field("what", what));

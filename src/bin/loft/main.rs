@@ -17,6 +17,8 @@ mod key;
 mod log;
 mod network;
 mod output;
+mod pin;
+mod prune;
 mod push;
 mod quantity;
 mod run;
@@ -75,11 +77,10 @@ fn act(invocation: &Invocation) -> Result<Exit, Failure> {
         Action::Status(request) => status::status(invocation, request),
         Action::Check(request) => check::check(invocation, request),
         Action::Hook => Ok(hook::hook(invocation)),
-        Action::Prune { .. } => Err(not_yet("--prune")),
+        Action::Prune(request) => prune::prune(invocation, request),
+        Action::UndoPrune(request) => prune::undo(invocation, request),
+        Action::ListTrash { json } => prune::list_trash(invocation, *json),
+        Action::Pin(request) => pin::pin(invocation, request),
         Action::ForgetFirstScan => config::forget_first_scan(invocation),
     }
-}
-
-fn not_yet(what: &str) -> Failure {
-    Failure::new(format!("{what} is not in this version of loft yet"))
 }

@@ -7,6 +7,7 @@ use loft::bucket::{self, Requests};
 use loft::clock::SystemClock;
 use loft::config::Loaded;
 use loft::ledger::Ledger;
+use loft::prune;
 use loft::push::{Ends, Interrupt};
 use loft::report::Report;
 use loft::store::Store;
@@ -53,12 +54,24 @@ impl Network {
 
     /// Everything that a push works with.
     pub fn ends(&self, loaded: &Loaded, store: Arc<dyn Store>, report: Arc<dyn Report>) -> Result<Ends, Failure> {
-        let ledger = Ledger::open(&loaded.settings.ledger);
-        if let Some(trouble) = ledger.trouble() {
-            tell(&format!("warning: {trouble}\n"));
-        }
-        self.run(ends(loaded, store, Arc::new(ledger), report))
+        self.run(ends(loaded, store, open_ledger(loaded), report))
     }
+}
+
+fn open_ledger(loaded: &Loaded) -> Arc<Ledger> {
+    let ledger = Ledger::open(&loaded.settings.ledger);
+    if let Some(trouble) = ledger.trouble() {
+        tell(&format!("warning: {trouble}\n"));
+    }
+    Arc::new(ledger)
+}
+
+/// Everything that a prune works with.
+pub async fn prune_ends(loaded: &Loaded, report: Arc<dyn Report>) -> Result<prune::Ends, Failure> {
+    let clock = Arc::new(SystemClock);
+    let environment = config::environment().collect();
+    let bucket = bucket::open(loaded.bucket()?, &environment, clock.clone(), report.clone(), Arc::default()).await?;
+    Ok(prune::Ends { bucket, ledger: open_ledger(loaded), clock, report })
 }
 
 /// The ends with a ledger that is open already.

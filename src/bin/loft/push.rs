@@ -10,9 +10,10 @@ use crate::output::tell;
 use crate::quantity::paths;
 use crate::terminal::Terminal;
 use loft::config::Loaded;
+use loft::ledger::Ledger;
 use loft::nix::StorePath;
 use loft::plan::{Policy, Request};
-use loft::push::{self, Ends, Interrupt, Options, PushError};
+use loft::push::{self, Interrupt, Options, PushError};
 use loft::report::{Report, Summary};
 use loft::store::{self, Store};
 use std::io::BufRead as _;
@@ -40,10 +41,10 @@ pub fn push(invocation: &Invocation, request: &PushRequest) -> Result<Exit, Fail
 
     let network = Network::start()?;
     let ends = network.ends(&loaded, store, report)?;
-    let trouble = Trouble::known(&ends);
+    let trouble = Trouble::of(&ends.ledger);
     network.catch_signals(interrupt);
     let result = network.run(push::run(&ends, &options, wanted));
-    trouble.tell_new(&ends);
+    trouble.tell_new(&ends.ledger);
     network.stop();
     if let Some(failure) = json.failure() {
         return Err(failure);
@@ -59,13 +60,13 @@ pub fn push(invocation: &Invocation, request: &PushRequest) -> Result<Exit, Fail
 pub struct Trouble(Option<String>);
 
 impl Trouble {
-    pub fn known(ends: &Ends) -> Self {
-        Self(ends.ledger.trouble())
+    pub fn of(ledger: &Ledger) -> Self {
+        Self(ledger.trouble())
     }
 
     /// A disk that filled up meanwhile costs the next push its short cut.
-    pub fn tell_new(&self, ends: &Ends) {
-        if let Some(trouble) = ends.ledger.trouble().filter(|trouble| Some(trouble) != self.0.as_ref()) {
+    pub fn tell_new(&self, ledger: &Ledger) {
+        if let Some(trouble) = ledger.trouble().filter(|trouble| Some(trouble) != self.0.as_ref()) {
             tell(&format!("warning: {trouble}\n"));
         }
     }

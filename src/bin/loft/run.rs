@@ -33,10 +33,10 @@ pub fn run(invocation: &Invocation, command: &[OsString]) -> Result<Exit, Failur
     let talk = Arc::new(Talk::new(invocation.voice));
     let network = Network::start()?;
     let ends = network.ends(&loaded, store, talk.clone())?;
-    let trouble = Trouble::known(&ends);
+    let trouble = Trouble::of(&ends.ledger);
     let place = look(ends.store.as_ref(), &Place::Nowhere).map_err(PushError::Store)?.place;
     let result = network.run(LocalSet::new().run_until(beside(command, &ends, options, place, talk)));
-    trouble.tell_new(&ends);
+    trouble.tell_new(&ends.ledger);
     network.stop();
     result
 }

@@ -14,9 +14,10 @@ use async_trait::async_trait;
 use loft::config::Loaded;
 use loft::ledger::Ledger;
 use loft::metrics;
+use loft::prune;
 use loft::push::{Interrupt, PushError};
 use loft::report::{Event, Report};
-use loft::service::{self, Command, Host, Inlets, Lock, Pace, Setup};
+use loft::service::{self, Command, Host, Inlets, Lock, Pace, Pruning, Setup};
 use loft::store::{self, Store};
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -32,7 +33,6 @@ pub fn serve(invocation: &Invocation, dry_run: bool) -> Result<Exit, Failure> {
     allocator::settle();
     let loaded = config::read(invocation)?;
     loaded.bucket()?;
-    tell_what_has_no_effect(&loaded);
     let (report, doubts) = service::doubts(Arc::new(Log::new(invocation.voice)));
     // The loop waits for it, and a watchdog for the loop.
     let ledger = Ledger::open(&loaded.settings.ledger).patient_for(Duration::from_secs(2));
@@ -102,7 +102,27 @@ impl Program<'_> {
             store: loaded.settings.store.clone(),
             scan: service.scan_on_startup,
             populate: service.populate_cache_on_startup && !self.dry_run,
+            prune: self.pruning(loaded),
         })
+    }
+}
+
+impl Program<'_> {
+    fn pruning(&self, loaded: &Loaded) -> Option<Pruning> {
+        let settings = &loaded.settings.prune;
+        if !settings.enabled || self.dry_run {
+            return None;
+        }
+        let options = prune::Options {
+            retention: settings.retention(),
+            max_size: settings.max_size(None),
+            nar_grace: prune::NAR_GRACE,
+            remove_most: false,
+            dry_run: false,
+            who: push::who(),
+            interrupt: Interrupt::default(),
+        };
+        Some(Pruning { options, schedule: settings.schedule })
     }
 }
 
@@ -202,12 +222,6 @@ fn copy_of_places(ledger: &Ledger) -> Ledger {
 fn report_start(report: &dyn Report, setup: &Setup) {
     let what = format!("watching {} for {}", setup.ends.store.describe(), setup.ends.bucket.describe());
     report.event(Event::Watching { what: &what });
-}
-
-fn tell_what_has_no_effect(loaded: &Loaded) {
-    if loaded.settings.prune.enabled {
-        tell("warning: prune_enabled has no effect in this version of loft yet\n");
-    }
 }
 
 #[derive(Debug, thiserror::Error)]

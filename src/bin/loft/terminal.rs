@@ -27,6 +27,8 @@ pub struct Terminal {
 
 struct State {
     total: Option<ProgressBar>,
+    /// For looks, of which nobody knows the end.
+    looking: Option<ProgressBar>,
     of_path: HashMap<StorePath, ProgressBar>,
     /// Bytes told by `Progress`, for paths that fail half-way or grow.
     done: u64,
@@ -47,6 +49,7 @@ impl Terminal {
             bars: lively.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10))),
             state: Mutex::new(State {
                 total: None,
+                looking: None,
                 of_path: HashMap::new(),
                 done: 0,
                 ahead: 0,
@@ -82,6 +85,25 @@ impl Terminal {
             bar.set_style(style("{bar:30} {bytes:>10} of {total_bytes} {bytes_per_sec:>12} {msg}"));
             state.total = Some(bar);
         }
+    }
+
+    fn looked(&self, state: &mut State, what: &str, count: u64) {
+        let text = format!("looked at {count} {what}");
+        if let Some(bars) = &self.bars {
+            let spinner = state.looking.get_or_insert_with(|| bars.add(ProgressBar::new_spinner()));
+            spinner.set_message(text);
+            spinner.tick();
+        } else if self.voice.debug {
+            self.line(&text);
+        } else if !self.voice.quiet && state.last_line.elapsed() >= LINE_EVERY {
+            state.last_line = Instant::now();
+            self.line(&format!("  {text}"));
+        }
+    }
+
+    /// Takes away what moves, so that something else may be written.
+    pub fn settle(&self) {
+        Self::clear(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn started(&self, state: &mut State, path: &StorePath, nar_size: u64) {
@@ -159,7 +181,7 @@ impl Terminal {
     }
 
     fn clear(state: &mut State) {
-        for bar in state.of_path.drain().map(|(_, bar)| bar).chain(state.total.take()) {
+        for bar in state.of_path.drain().map(|(_, bar)| bar).chain(state.total.take()).chain(state.looking.take()) {
             bar.finish_and_clear();
         }
     }
@@ -187,8 +209,10 @@ impl Report for Terminal {
                     self.line(&format!("trying again {}: could not {what}: {error}", soon(delay)));
                 }
             }
-            Event::Looked { what, count } if self.voice.debug => self.line(&format!("looked at {count} {what}")),
-            Event::Looked { .. } => {}
+            Event::Looked { what, count } => self.looked(&mut state, what, count),
+            Event::Pruned { removed, nars, freed, .. } => {
+                self.line(&format!("pruned: {} removed, {nars} NARs deleted ({})", paths(removed), bytes(freed)));
+            }
             Event::Waiting { reason } => self.line(&format!("waiting: {reason}")),
             Event::Watching { what } => self.line(what),
             Event::Noticed { paths } if self.voice.debug => self.line(&format!("noticed: {paths} new")),

@@ -92,6 +92,9 @@ impl Answer {
             (501, _) | (_, "NotImplemented") => Cause::NotImplemented(refusal),
             (505 | 507, _) => Cause::Refused(refusal),
             (408 | 429 | 500..=599, _) => Cause::Unavailable(refusal),
+            (400, _) if is_late(&refusal.message) => {
+                Cause::Denied { hint: hint("RequestTimeTooSkewed", "", true), refusal }
+            }
             (401 | 403, _) => {
                 Cause::Denied { hint: hint(code, &refusal.message, body.is_some() || self.body.is_empty()), refusal }
             }
@@ -124,6 +127,11 @@ impl Answer {
 
 /// Fits every refusal of access that says no more.
 pub(super) const ANY_DENIAL: &str = "check the access key, its secret, and what it may do with the bucket";
+
+/// Garage's word for a request that was signed a day ago or more.
+fn is_late(message: &str) -> bool {
+    message.contains("Date is too old")
+}
 
 fn hint(code: &str, message: &str, is_s3: bool) -> &'static str {
     // Garage says AccessDenied to everything, and tells the reason in its text alone.
@@ -188,6 +196,17 @@ mod tests {
         ] {
             let body = if code.is_empty() { String::new() } else { error(code) };
             assert_eq!(answer(status, &[], &body).cause().remedy(), remedy, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn wrong_clock_is_named() {
+        let by_aws = error("RequestTimeTooSkewed");
+        let by_garage = "<Error><Code>InvalidRequest</Code><Message>Bad request: Date is too old</Message></Error>";
+        for answer in [answer(403, &[], &by_aws), answer(400, &[], by_garage)] {
+            let (cause, text) = (answer.cause(), answer.cause().to_string());
+            assert!(text.contains("this machine's clock is wrong"), "{text}");
+            assert_eq!(cause.remedy(), Remedy::FixConfig, "{text}");
         }
     }
 

@@ -7,7 +7,7 @@ use loft::ledger::Ledger;
 use loft::nix::StorePath;
 use loft::push::Ends;
 use loft::report::{Event, Outcome, Report};
-use loft::service::{self, Command, Host, Inlets, Lock, Pace, Setup};
+use loft::service::{self, Command, Host, Inlets, Lock, Pace, Pruning, Setup};
 use loft::store::Settings;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -40,6 +40,7 @@ impl Report for Told {
             Event::Postponed { path, attempt, .. } => format!("postponed: {path}: {attempt}"),
             Event::Noticed { paths } => format!("noticed: {paths}"),
             Event::Scanned => "scanned".to_owned(),
+            Event::Pruned { removed, .. } => format!("pruned: {removed}"),
             _ => return,
         };
         self.lines.lock().unwrap().push(line);
@@ -62,6 +63,7 @@ pub struct Bench {
     pub told: Arc<Told>,
     pub scan: bool,
     pub populate: bool,
+    pub prune: Option<Pruning>,
     pub pace: Pace,
     pub alive_every: Option<Duration>,
     pub daemon_timeout: Option<Duration>,
@@ -121,6 +123,7 @@ impl Bench {
             told: Arc::default(),
             scan: false,
             populate: false,
+            prune: None,
             pace,
             alive_every: None,
             daemon_timeout: None,
@@ -146,7 +149,7 @@ impl Bench {
         };
         let options = self.world.options.clone();
         let store = Settings { daemon_timeout: self.daemon_timeout, ..self.world.store.settings() };
-        Setup { ends, options, store, scan: self.scan, populate: self.populate }
+        Setup { ends, options, store, scan: self.scan, populate: self.populate, prune: self.prune.clone() }
     }
 
     /// Starts a service and waits until it watches.

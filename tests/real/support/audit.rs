@@ -100,6 +100,7 @@ impl Cache<'_> {
         let visible = self.narinfos();
         let mut found = Vec::new();
         let mut known_good = BTreeSet::new();
+        let mut small = self.small_nars(&visible);
         for (path, narinfo) in &visible {
             for reference in narinfo.references() {
                 if !visible.contains_key(&reference) && !elsewhere.contains(&reference) {
@@ -111,7 +112,8 @@ impl Cache<'_> {
             if known_good.contains(&claim) {
                 continue;
             }
-            match self.broken_nar(&claim) {
+            let stored = small.remove(&claim[0]).unwrap_or_else(|| self.get(&claim[0]));
+            match broken_nar(stored, &claim) {
                 Some(why) => found.push(format!("I1: {path}: {why}")),
                 None => drop(known_good.insert(claim)),
             }
@@ -119,37 +121,48 @@ impl Cache<'_> {
         found
     }
 
-    fn broken_nar(&self, [url, compression, file_hash, file_size, nar_hash, nar_size]: &[String; 6]) -> Option<String> {
-        let Some(stored) = self.get(url) else { return Some(format!("{url} is not there")) };
-        if stored.len().to_string() != *file_size {
-            return Some(format!("{url} has {} bytes, not {file_size}", stored.len()));
-        }
-        if nix_hash(&Sha256::digest(&stored)) != *file_hash {
-            return Some(format!("{url} does not hash to {file_hash}"));
-        }
-        let mut decoder: Box<dyn Read> = match compression.as_str() {
-            "zstd" => Box::new(zstd::Decoder::new(stored.as_slice()).expect("zstd decoder")),
-            "xz" => Box::new(liblzma::read::XzDecoder::new(stored.as_slice())),
-            "none" => Box::new(stored.as_slice()),
-            other => return Some(format!("compression {other}")),
-        };
-        let (mut digest, mut size, mut buffer) = (Sha256::new(), 0_u64, vec![0; 1 << 17]);
-        loop {
-            match decoder.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => {
-                    digest.update(&buffer[..count]);
-                    size += count as u64;
-                }
-                Err(error) => return Some(format!("{url} cannot be decompressed: {error}")),
-            }
-        }
-        if size.to_string() != *nar_size {
-            return Some(format!("{url} unpacks to {size} bytes, not {nar_size}"));
-        }
-        let hash = nix_hash(&digest.finalize());
-        (hash != *nar_hash).then(|| format!("{url} unpacks to {hash}, not {nar_hash}"))
+    /// The NARs that are small, as stored, got many at once.
+    fn small_nars(&self, visible: &Visible) -> BTreeMap<String, Option<Vec<u8>>> {
+        let is_small = |narinfo: &&Narinfo| narinfo.fields.get("FileSize").is_some_and(|size| size.len() <= 4);
+        let urls: BTreeSet<&str> = visible.values().filter(is_small).map(|info| info.fields["URL"].as_str()).collect();
+        let urls: Vec<&str> = urls.into_iter().collect();
+        urls.iter().map(|url| (*url).to_owned()).zip(self.get_all(&urls)).collect()
     }
+}
+
+fn broken_nar(
+    stored: Option<Vec<u8>>,
+    [url, compression, file_hash, file_size, nar_hash, nar_size]: &[String; 6],
+) -> Option<String> {
+    let Some(stored) = stored else { return Some(format!("{url} is not there")) };
+    if stored.len().to_string() != *file_size {
+        return Some(format!("{url} has {} bytes, not {file_size}", stored.len()));
+    }
+    if nix_hash(&Sha256::digest(&stored)) != *file_hash {
+        return Some(format!("{url} does not hash to {file_hash}"));
+    }
+    let mut decoder: Box<dyn Read> = match compression.as_str() {
+        "zstd" => Box::new(zstd::Decoder::new(stored.as_slice()).expect("zstd decoder")),
+        "xz" => Box::new(liblzma::read::XzDecoder::new(stored.as_slice())),
+        "none" => Box::new(stored.as_slice()),
+        other => return Some(format!("compression {other}")),
+    };
+    let (mut digest, mut size, mut buffer) = (Sha256::new(), 0_u64, vec![0; 1 << 17]);
+    loop {
+        match decoder.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => {
+                digest.update(&buffer[..count]);
+                size += count as u64;
+            }
+            Err(error) => return Some(format!("{url} cannot be decompressed: {error}")),
+        }
+    }
+    if size.to_string() != *nar_size {
+        return Some(format!("{url} unpacks to {size} bytes, not {nar_size}"));
+    }
+    let hash = nix_hash(&digest.finalize());
+    (hash != *nar_hash).then(|| format!("{url} unpacks to {hash}, not {nar_hash}"))
 }
 
 impl Narinfo {

@@ -3,9 +3,11 @@
 use super::process::{end_of, stdout_of};
 use super::s3::Bucket;
 use super::server::{Server, listens};
+use super::time::Time;
 use super::user_cache;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 const ACCESS_KEY: &str = "GK6c6f66740000000000000001";
@@ -17,12 +19,22 @@ pub struct Garage {
     /// Where Nix reads over plain HTTP: `http://nix-cache.localhost:PORT`.
     pub web: String,
     program: PathBuf,
-    server: Server,
+    server: Mutex<Server>,
 }
 
 impl Garage {
     pub fn start() -> Self {
+        Self::start_in(None)
+    }
+
+    /// Lives in `time`.
+    pub fn start_at(time: &Time) -> Self {
+        Self::start_in(Some(time))
+    }
+
+    fn start_in(time: Option<&Time>) -> Self {
         let program = find();
+        let bucket = |api| Bucket { time: time.cloned(), ..bucket(api) };
         let (server, [api, _, web]) = Server::start(
             &program,
             Duration::from_secs(20),
@@ -36,6 +48,9 @@ impl Garage {
                     .env("GARAGE_DEFAULT_SECRET_KEY", SECRET_KEY)
                     .env("GARAGE_DEFAULT_BUCKET", BUCKET)
                     .env("RUST_LOG", "garage=warn");
+                if let Some(time) = time {
+                    time.apply(command);
+                }
             },
             |_, [api, rpc, web]| listens(api) && listens(rpc) && listens(web) && bucket(api).answers(),
         );
@@ -44,20 +59,20 @@ impl Garage {
             // Garage takes the bucket's name from the host; curl resolves names below localhost to loopback.
             web: format!("http://{BUCKET}.localhost:{web}"),
             program,
-            server,
+            server: Mutex::new(server),
         };
         garage.admin(&["bucket", "website", "--allow", BUCKET]);
         garage
     }
 
     /// Ends the server; what it stores stays.
-    pub fn halt(&mut self) {
-        self.server.halt();
+    pub fn halt(&self) {
+        self.server().halt();
     }
 
     /// Starts it again after `halt`.
-    pub fn resume(&mut self) {
-        self.server.resume();
+    pub fn resume(&self) {
+        self.server().resume();
         let patience = std::time::Instant::now() + Duration::from_secs(20);
         while !self.bucket.answers() {
             assert!(std::time::Instant::now() < patience, "Garage does not come back");
@@ -65,9 +80,13 @@ impl Garage {
         }
     }
 
+    fn server(&self) -> MutexGuard<'_, Server> {
+        self.server.lock().expect("not poisoned")
+    }
+
     /// Runs one of Garage's own commands against this server.
     pub fn admin(&self, arguments: &[&str]) -> String {
-        let configuration = self.server.data.path().join("garage.toml");
+        let configuration = self.server().data.path().join("garage.toml");
         stdout_of(Command::new(&self.program).arg("-c").arg(configuration).args(arguments))
     }
 }
@@ -79,6 +98,7 @@ fn bucket(api: u16) -> Bucket {
         name: BUCKET.into(),
         access_key: ACCESS_KEY.into(),
         secret_key: SECRET_KEY.into(),
+        time: None,
     }
 }
 

@@ -66,6 +66,16 @@ impl Loft {
         Pushed::read(end_of(&mut command))
     }
 
+    /// A prune with this machine's ledger.
+    pub fn prune_command(&self) -> Command {
+        let beside = PathBuf::from(env!("CARGO_BIN_EXE_loft")).with_file_name("examples").join("prune_once");
+        assert!(beside.exists(), "No {}: cargo build --examples", beside.display());
+        let mut command = Command::new(beside);
+        command.env_clear().current_dir(self.home.path()).env("HOME", self.home.path());
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
+    }
+
     pub fn push_command(&self, store: &LocalStore, paths: &[&str]) -> Command {
         let mut command = self.command();
         command.args(["push", "--json", "--store", &store.url()]).args(paths);

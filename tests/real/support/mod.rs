@@ -14,11 +14,13 @@ pub mod nix;
 pub mod place;
 pub mod process;
 pub mod proxy;
+pub mod pruning;
 pub mod s3;
 pub mod seaweed;
 pub mod server;
 pub mod service;
 pub mod small_disk;
+pub mod time;
 
 use std::path::PathBuf;
 

@@ -23,6 +23,28 @@ pub struct Seen {
     pub at: Instant,
 }
 
+/// Asked about each request, twice; it may take its time, and the request waits for so long.
+pub type Gate = dyn Fn(Moment, &Seen) -> Verdict + Send + Sync;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Nothing of it has reached the server.
+    Arrived,
+    /// The server has carried it out and answers with this status; the client has heard nothing.
+    Answered(u16),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Pass,
+    /// The connection ends here.
+    Drop,
+    /// This status instead, and an empty body.
+    Answer(u16),
+    /// No more of the answer than so many bytes, then the connection ends.
+    Cut(u64),
+}
+
 pub struct Proxy {
     pub endpoint: String,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -35,6 +57,16 @@ pub struct Proxy {
 impl Proxy {
     /// Stands in front of `endpoint`; refuses with 403 what lacks the demanded header, and strips it from the rest.
     pub fn start(endpoint: &str, demanded: Option<(&str, &str)>) -> Self {
+        let open = |_: Moment, _: &Seen| Verdict::Pass;
+        Self::begin(endpoint, demanded, Arc::new(open))
+    }
+
+    /// Stands in front of `endpoint` and asks `gate`.
+    pub fn gated(endpoint: &str, gate: impl Fn(Moment, &Seen) -> Verdict + Send + Sync + 'static) -> Self {
+        Self::begin(endpoint, None, Arc::new(gate))
+    }
+
+    fn begin(endpoint: &str, demanded: Option<(&str, &str)>, gate: Arc<Gate>) -> Self {
         let upstream = endpoint.trim_start_matches("http://").to_owned();
         let demanded = demanded.map(|(name, value)| (name.to_lowercase(), value.to_owned()));
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback port");
@@ -54,8 +86,11 @@ impl Proxy {
                         continue;
                     }
                     let (seen, upstream, demanded) = (seen.clone(), upstream.clone(), demanded.clone());
+                    let gate = gate.clone();
                     // A broken connection is the client's to notice.
-                    std::thread::spawn(move || client.and_then(|client| pass(client, &upstream, demanded, &seen)));
+                    std::thread::spawn(move || {
+                        client.and_then(|client| pass(client, &upstream, demanded, &seen, gate.as_ref()))
+                    });
                 }
             }
         });
@@ -100,11 +135,20 @@ fn signed_headers(authorization: &str, target: &str) -> Vec<String> {
     names.trim().split(';').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
+/// Reads what the client still sends, so that closing does not reset the answer away.
+fn answer(mut client: TcpStream, rest: impl Read, status: u16) -> std::io::Result<()> {
+    client.write_all(format!("HTTP/1.1 {status} So\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").as_bytes())?;
+    client.shutdown(Shutdown::Write)?;
+    std::io::copy(&mut rest.take(1 << 30), &mut std::io::sink())?;
+    Ok(())
+}
+
 fn pass(
     client: TcpStream,
     upstream: &str,
     demanded: Option<(String, String)>,
     seen: &Mutex<Vec<Seen>>,
+    gate: &Gate,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
     let mut lines = Vec::new();
@@ -128,14 +172,15 @@ fn pass(
     let mut parts = request.split(' ').map(str::to_owned);
     let (method, target) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let authorization = headers.iter().find(|(name, _)| name == "authorization").map_or("", |(_, value)| *value);
-    seen.lock().expect("not poisoned").push(Seen {
-        signed_headers: signed_headers(authorization, &target),
-        method,
-        target,
-        passed,
-        at: Instant::now(),
-    });
+    let this =
+        Seen { signed_headers: signed_headers(authorization, &target), method, target, passed, at: Instant::now() };
+    seen.lock().expect("not poisoned").push(this.clone());
     let mut client = client;
+    match gate(Moment::Arrived, &this) {
+        Verdict::Answer(status) => return answer(client, reader, status),
+        Verdict::Drop => return Ok(()),
+        Verdict::Pass | Verdict::Cut(_) => {}
+    }
     if !passed {
         client.write_all(b"HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-length: 7\r\n\r\nno pass")?;
         // Read what the client still sends, so that closing does not reset the answer away.
@@ -161,7 +206,17 @@ fn pass(
         let _ = to_server.shutdown(Shutdown::Write);
         sent
     });
-    std::io::copy(&mut server, &mut client)?;
+    let mut first = vec![0; 1 << 14];
+    let length = server.read(&mut first)?;
+    first.truncate(length);
+    let status = std::str::from_utf8(first.get(9..12).unwrap_or_default()).ok().and_then(|text| text.parse().ok());
+    let end = match gate(Moment::Answered(status.unwrap_or_default()), &this) {
+        Verdict::Pass => u64::MAX,
+        Verdict::Cut(length) => length,
+        Verdict::Answer(status) => return answer(client, std::io::empty(), status),
+        Verdict::Drop => return client.shutdown(Shutdown::Both),
+    };
+    std::io::copy(&mut first.as_slice().chain(&mut server).take(end), &mut client)?;
     client.shutdown(Shutdown::Both)?;
     let _ = sending.join();
     Ok(())

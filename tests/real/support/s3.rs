@@ -1,6 +1,7 @@
 //! A bucket seen by a client that is not loft: `curl`, which signs by itself.
 
 use super::process::{end_of, stdout_of};
+use super::time::Time;
 use std::io::Write;
 use std::process::Command;
 
@@ -13,6 +14,8 @@ pub struct Bucket {
     pub name: String,
     pub access_key: String,
     pub secret_key: String,
+    /// The time that the server lives in, where it is not the machine's.
+    pub time: Option<Time>,
 }
 
 impl Bucket {
@@ -137,6 +140,9 @@ impl Bucket {
             .args(["--user", &format!("{}:{}", self.access_key, self.secret_key)])
             .args(["-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD"])
             .arg(self.address(rest));
+        if let Some(time) = &self.time {
+            time.apply(&mut command);
+        }
         command
     }
 

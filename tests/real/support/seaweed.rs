@@ -53,6 +53,7 @@ fn bucket(s3: u16) -> Bucket {
         name: BUCKET.into(),
         access_key: ACCESS_KEY.into(),
         secret_key: SECRET_KEY.into(),
+        time: None,
     }
 }
 

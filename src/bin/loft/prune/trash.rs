@@ -1,0 +1,111 @@
+//! `--list-trash` and `--undo`: what can be brought back, and bringing it back.
+
+use super::{Talk, json, options};
+use crate::action::{Invocation, UndoRequest};
+use crate::config;
+use crate::exit::Exit;
+use crate::failure::{Failure, printable};
+use crate::network::{self, Network};
+use crate::output::{print, tell};
+use crate::quantity::{age, paths};
+use loft::nix::StorePath;
+use loft::prune::{self, NAR_GRACE, Restored, Trashed, Undone};
+use loft::push::Interrupt;
+use loft::record::Why;
+use std::time::SystemTime;
+
+pub fn list_trash(invocation: &Invocation, json: bool) -> Result<Exit, Failure> {
+    let loaded = config::read(invocation)?;
+    loaded.bucket()?;
+    let talk = Talk::new(invocation, json);
+    let network = Network::start()?;
+    let found = network.run(async {
+        let ends = network::prune_ends(&loaded, talk.report.clone()).await?;
+        let found = prune::list_trash(&ends).await?;
+        let now = ends.bucket.now().await.map_err(prune::PruneError::from)?;
+        Ok::<_, Failure>((found, now))
+    });
+    network.stop();
+    let (found, now) = found?;
+    if found.is_empty() && !json {
+        tell("Nothing can be undone: there is no trash.\n");
+    }
+    for trash in &found {
+        let until = trash.at + NAR_GRACE;
+        match json {
+            true => print(&json::trashed(trash, until))?,
+            false => print(&line(trash, until, now))?,
+        }
+    }
+    talk.end(Ok(Exit::Done))
+}
+
+fn line(trash: &Trashed, until: SystemTime, now: SystemTime) -> String {
+    let ago = age(now.duration_since(trash.at).unwrap_or_default());
+    let left = match until.duration_since(now) {
+        Ok(left) => format!("can be undone for {}", age(left)),
+        Err(_) => "as far as its NARs are still there".to_owned(),
+    };
+    let what = match (trash.why, trash.paths) {
+        (Why::Retention, 0) => format!("{} NARs that nothing pointed at", trash.orphans),
+        (Why::Retention, count) => format!("{} removed", paths(count)),
+        (Why::Damage, count) => format!("{} set aside as damaged", paths(count)),
+    };
+    printable(&format!("{}  {ago:>7} ago  {what}, by {}; {left}", trash.id, trash.who)) + "\n"
+}
+
+pub fn undo(invocation: &Invocation, request: &UndoRequest) -> Result<Exit, Failure> {
+    let loaded = config::read(invocation)?;
+    loaded.bucket()?;
+    let interrupt = Interrupt::default();
+    let options = options(&loaded, interrupt.clone());
+    let talk = Talk::new(invocation, request.json);
+    let network = Network::start()?;
+    network.catch_signals(interrupt.clone());
+    let undone = network.run(async {
+        let ends = network::prune_ends(&loaded, talk.report.clone()).await?;
+        Ok::<_, Failure>(prune::undo(&ends, &options, request.id).await?)
+    });
+    network.stop();
+    let told = undone.and_then(|undone| {
+        talk.clear();
+        if request.json {
+            print(&json::undone(&undone))?;
+        } else {
+            print(&fates(&undone))?;
+            talk.line(false, &summary(&undone));
+        }
+        let failed = undone.paths.iter().any(|(_, restored)| matches!(restored, Restored::Failed(_)));
+        Ok(match failed {
+            true if interrupt.is_raised() => Exit::Interrupted,
+            true => Exit::Unfinished,
+            false => Exit::Done,
+        })
+    });
+    talk.end(told)
+}
+
+fn fates(undone: &Undone) -> String {
+    let fate = |(hash, restored): &(loft::nix::PathHash, Restored)| {
+        let name = undone.names.get(hash).map_or_else(|| hash.to_string(), StorePath::to_string);
+        let line = match restored {
+            Restored::Done => format!("restored: {name}"),
+            Restored::Present => format!("present: {name}"),
+            Restored::Failed(why) => format!("failed: {name}: {why}"),
+        };
+        printable(&line) + "\n"
+    };
+    undone.paths.iter().map(fate).collect()
+}
+
+fn summary(undone: &Undone) -> String {
+    let count = |wanted: fn(&Restored) -> bool| undone.paths.iter().filter(|(_, restored)| wanted(restored)).count();
+    let (done, present) = (count(|fate| *fate == Restored::Done), count(|fate| *fate == Restored::Present));
+    let failed = undone.paths.len() - done - present;
+    let all = paths(undone.paths.len() as u64);
+    let mut text = format!("{all} of that prune: {done} put back, {present} there already, {failed} failed\n");
+    if done > 0 && undone.why == Why::Retention {
+        text.push_str("  they count as just pushed, so the next prune keeps them\n");
+    }
+    text
+}

@@ -1,0 +1,121 @@
+//! Pins: roots under a name, which a prune keeps by the pin's own rule rather than by their age.
+//!
+//! A pin is one record; pinning a name again adds another, so that the last N of a name can be kept.
+
+use crate::bucket::{Body, Bucket, BucketError, Headers, Key, ObjectInfo, Prefix, list_all};
+use crate::nix::StorePath;
+use crate::push::{Lease, Lessee, PushError};
+use crate::record::{Keep, MAX_SIZE, PinRecord, RecordError, seconds};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::time::SystemTime;
+use ulid::Ulid;
+
+/// Why a pin was not made, listed or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum PinError {
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(transparent)]
+    Lease(#[from] PushError),
+    #[error("Nothing was pinned: {0} is not in the cache; push it first (`loft push --pin NAME` does both)")]
+    Absent(StorePath),
+    #[error("There is no pin {0}; `loft pin list` tells which there are")]
+    NoPin(String),
+}
+
+/// A pin as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pinned {
+    pub name: String,
+    /// By the store's clock.
+    pub at: SystemTime,
+    pub who: String,
+    pub keep: Keep,
+    pub roots: Vec<StorePath>,
+    /// Whether it keeps its roots; the next prune removes it otherwise.
+    pub holds: bool,
+}
+
+/// Pins `roots`, which must be in the cache: under a lease, so that no prune removes them before it sees the pin.
+pub async fn add(lessee: &Lessee, name: &str, roots: Vec<StorePath>, keep: Keep) -> Result<(), PinError> {
+    let paths = roots.iter().map(|root| root.hash_part()).collect();
+    let lease = Lease::take(lessee, &paths).await?;
+    let result = add_under(lessee, name, roots, keep).await;
+    lease.release().await;
+    result
+}
+
+async fn add_under(lessee: &Lessee, name: &str, roots: Vec<StorePath>, keep: Keep) -> Result<(), PinError> {
+    let bucket = lessee.bucket.as_ref();
+    must_be_there(bucket, &roots).await?;
+    let now = lessee.clock.wall();
+    let record = PinRecord::new(lessee.who.clone(), seconds(now), roots.clone(), keep);
+    let key = Key::pin(name, Ulid::from_datetime(now));
+    bucket.put(&key, Body::from(Bytes::from(record.print())), Headers::RECORD).await?;
+    // Success is claimed only for what is still there.
+    if let Err(error) = must_be_there(bucket, &roots).await {
+        bucket.delete(&key).await?;
+        return Err(error);
+    }
+    Ok(())
+}
+
+async fn must_be_there(bucket: &dyn Bucket, roots: &[StorePath]) -> Result<(), PinError> {
+    for root in roots {
+        if bucket.head(&Key::nar_info(&root.hash_part())).await?.is_none() {
+            return Err(PinError::Absent(root.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// All pins, by name, each name's newest first.
+pub async fn list(bucket: &dyn Bucket) -> Result<Vec<Pinned>, PinError> {
+    let found = read(bucket, &Prefix::pins()).await?;
+    let now = bucket.now().await?;
+    let mut newer: HashMap<String, usize> = HashMap::new();
+    let pinned = found.into_iter().map(|(object, record)| {
+        let name = object.key.pin_name().unwrap_or_default().to_owned();
+        let rank = newer.entry(name.clone()).or_default();
+        let age = now.duration_since(object.modified).unwrap_or_default();
+        let holds = record.keep.holds(age, *rank);
+        *rank += 1;
+        Pinned { name, at: object.modified, who: record.who, keep: record.keep, roots: record.roots, holds }
+    });
+    Ok(pinned.collect())
+}
+
+/// Removes the pins of `name`, all but the newest `but_last`; the answer is how many. What they kept goes by its age.
+pub async fn remove(bucket: &dyn Bucket, name: &str, but_last: usize) -> Result<u64, PinError> {
+    let mut listed = list_all(bucket, &Prefix::pin(name)).await?;
+    if listed.is_empty() {
+        return Err(PinError::NoPin(name.to_owned()));
+    }
+    listed.sort_by(newest_first);
+    let mut removed = 0;
+    for object in listed.into_iter().skip(but_last) {
+        bucket.delete(&object.key).await?;
+        removed += 1;
+    }
+    Ok(removed)
+}
+
+async fn read(bucket: &dyn Bucket, prefix: &Prefix) -> Result<Vec<(ObjectInfo, PinRecord)>, PinError> {
+    let mut listed = list_all(bucket, prefix).await?;
+    listed.sort_by(|a, b| a.key.pin_name().cmp(&b.key.pin_name()).then_with(|| newest_first(a, b)));
+    let mut found = Vec::with_capacity(listed.len());
+    for object in listed {
+        // Removed since it was listed.
+        let Some((_, bytes)) = bucket.get(&object.key, MAX_SIZE).await? else { continue };
+        let record = PinRecord::parse(object.key.as_str(), &bytes)?;
+        found.push((object, record));
+    }
+    Ok(found)
+}
+
+fn newest_first(a: &ObjectInfo, b: &ObjectInfo) -> std::cmp::Ordering {
+    (b.modified, &b.key).cmp(&(a.modified, &a.key))
+}

@@ -1,0 +1,113 @@
+//! Prunes by the schedule of the configuration.
+
+use super::Service;
+use super::timetable;
+use super::work::Failed;
+use crate::config::Schedule;
+use crate::prune::{self, PruneError, Refusal, Summary};
+use crate::remedy::{Remedy, chain};
+use crate::report::Event;
+use jiff::tz::TimeZone;
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
+
+/// What to prune and when.
+#[derive(Debug, Clone)]
+pub struct Pruning {
+    pub options: prune::Options,
+    pub schedule: Schedule,
+}
+
+/// After a prune that could not be ended, or that somebody else's forbade.
+const AGAIN: Duration = Duration::from_secs(10 * 60);
+/// The timer does not count suspend: so often the clock is looked at.
+const LOOK: Duration = Duration::from_secs(60 * 60);
+
+impl Service<'_> {
+    /// Sets the time of the next prune by the schedule.
+    pub(super) fn schedule_prune(&mut self) {
+        let ends = &self.setup.ends;
+        let Some(pruning) = &self.setup.prune else {
+            self.prune_at = None;
+            // What was refused is not wanted any more.
+            let _ = ends.ledger.watch().end_outage("prune");
+            return;
+        };
+        // A ledger that cannot be read has an outage of its own; the schedule then counts from now.
+        let last = ends.ledger.watch().prunes().ok().and_then(|prunes| prunes.last);
+        let now = ends.clock.wall();
+        self.prune_at = Some(timetable::next(pruning.schedule, &TimeZone::system(), last, now, chance()));
+    }
+
+    pub(super) fn prune_is_due(&self) -> bool {
+        self.prune_at.is_some_and(|at| at <= self.setup.ends.clock.wall())
+    }
+
+    /// When to look whether it is due.
+    pub(super) fn prune_wake(&self) -> Option<Instant> {
+        let left = self.prune_at?.duration_since(self.setup.ends.clock.wall()).unwrap_or_default();
+        Some(Instant::now() + left.min(LOOK))
+    }
+
+    pub(super) fn pruned(&mut self, began: SystemTime, summary: &Summary) {
+        let ends = &self.setup.ends;
+        let removed = summary.removed.len() as u64;
+        ends.report.event(Event::Pruned {
+            removed,
+            restored: summary.restored,
+            failed: summary.failed,
+            nars: summary.nars,
+            freed: summary.freed,
+        });
+        let noted = ends.ledger.watch().note_prune(began, removed, summary.freed);
+        let _ = ends.ledger.watch().end_outage("prune");
+        self.schedule_prune();
+        if summary.is_unfinished {
+            self.prune_again_soon();
+        }
+        if let Err(error) = noted {
+            // Without a note of it, it would be due again at once.
+            self.prune_again_soon();
+            self.ledger_failed(&chain(&error));
+        }
+    }
+
+    /// What follows from a prune that failed. Whether the bucket is out of order.
+    pub(super) fn prune_failed(&mut self, began: SystemTime, failed: &Failed) -> bool {
+        match failed {
+            Failed::Prune(error) => match error.as_ref() {
+                PruneError::Interrupted => return false,
+                PruneError::Refused(Refusal::OtherSweep { .. } | Refusal::Unlisted(_)) => {
+                    self.prune_again_soon();
+                    return false;
+                }
+                error if error.remedy() == Remedy::Retry => {
+                    self.prune_again_soon();
+                    return true;
+                }
+                _ => {}
+            },
+            Failed::Push(_) | Failed::Store(_) | Failed::Ledger(_) | Failed::Task(_) => {}
+        }
+        let why = chain(failed);
+        let ends = &self.setup.ends;
+        ends.report.event(Event::Warning { message: &format!("The prune was not carried out: {why}") });
+        let watch = ends.ledger.watch();
+        let noted = watch.note_refused_prune(began).and_then(|()| watch.note_outage("prune", &why, ends.clock.wall()));
+        self.schedule_prune();
+        if noted.is_err() {
+            self.prune_again_soon();
+        }
+        false
+    }
+
+    fn prune_again_soon(&mut self) {
+        let soon = self.setup.ends.clock.wall() + AGAIN.mul_f64(1.0 + chance());
+        self.prune_at = Some(soon);
+    }
+}
+
+/// From 0 to 1. Without randomness machines are merely in step.
+fn chance() -> f64 {
+    f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX)
+}
