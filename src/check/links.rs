@@ -10,7 +10,7 @@ use super::nars::{PARALLEL, narinfo};
 use super::records::Records;
 use super::{Check, CheckError};
 use crate::bucket::{Key, Kind as Object, nar_info_pages};
-use crate::nix::{NarInfo, PathHash};
+use crate::nix::{NarInfo, PathHash, StorePath};
 use crate::prune::graph::Id;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use std::collections::{HashMap, HashSet};
@@ -55,8 +55,11 @@ pub async fn look(check: &mut Check<'_>, records: &Records) -> Result<(), CheckE
         })
         .buffer_unordered(PARALLEL);
     while let Some((referrer, absent)) = named.try_next().await? {
+        let references = referrer.iter().flat_map(|info| &info.references);
+        let names: HashMap<PathHash, &StorePath> =
+            references.map(|reference| (reference.hash_part(), reference)).collect();
         for (hash, absent) in absent {
-            tell(check, &hash, absent, referrer.as_ref());
+            tell(check, &hash, absent, referrer.as_ref(), names.get(&hash).copied());
         }
     }
     Ok(())
@@ -81,12 +84,11 @@ fn find(check: &Check<'_>, records: &Records) -> HashMap<Id, Absent> {
     absent
 }
 
-fn tell(check: &mut Check<'_>, hash: &PathHash, absent: Absent, referrer: Option<&NarInfo>) {
+fn tell(check: &mut Check<'_>, hash: &PathHash, absent: Absent, referrer: Option<&NarInfo>, path: Option<&StorePath>) {
     if referrer.is_none() && absent.referrers == 1 {
         // It has gone as well.
         return;
     }
-    let path = referrer.and_then(|info| info.references.iter().find(|reference| reference.hash_part() == *hash));
     let by = referrer.map_or_else(String::new, |info| format!(" {}", info.path));
     let problem = match absent.referrers {
         1 => format!("it is not there, and{by} refers to it"),

@@ -11,8 +11,9 @@ use super::{Ends, Options, Summary};
 use crate::bucket::{Body, Cause, Headers, Key, ObjectInfo};
 use crate::catalog::Read;
 use crate::nix::{NarUrl, PathHash};
+use crate::push::NAR_INFO_LIMIT;
 use crate::record::{Removed, SweepRecord, TrashRecord, Why, seconds};
-use crate::remedy::chain;
+use crate::remedy::{Remedy, chain};
 use crate::report::Event;
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -32,6 +33,9 @@ const PARALLEL: usize = 32;
 const TRIES: u32 = 3;
 /// Paths of one sweep: the store deletes some hundred a second, and their narinfos are held in memory.
 pub const BATCH: usize = 10_000;
+
+/// Of narinfos that are too large to be some, so many bytes find room in one trash record.
+const LARGE: u64 = 64 << 20;
 
 /// How far a sweep came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +143,7 @@ impl Sweep<'_> {
         let graph = &contents.graph;
         let still = condemned.iter().filter_map(|hash| graph.find(hash)).filter(|id| graph.is_visible(*id));
         let doomed: Vec<Id> = still.filter(|id| !kept.has(*id)).collect();
-        let (doomed, bytes) = self.read(contents, doomed, listed).await?;
+        let (doomed, bytes) = self.read(contents, doomed, listed, ground.why() == Why::Damage).await?;
         let doomed = not_referred_to(contents, doomed);
         summary.rescued += condemned.len() as u64 - doomed.len() as u64;
         if doomed.is_empty() && orphans.is_empty() {
@@ -161,21 +165,40 @@ impl Sweep<'_> {
         contents: &Contents,
         doomed: Vec<Id>,
         mut listed: HashMap<PathHash, ObjectInfo>,
+        is_damage: bool,
     ) -> Result<(Vec<Id>, HashMap<PathHash, Bytes>), PruneError> {
         let mut bytes = HashMap::with_capacity(doomed.len());
+        let mut large = LARGE;
         let objects: Vec<ObjectInfo> =
             doomed.iter().filter_map(|id| listed.get(&contents.graph.hash(*id)).cloned()).collect();
         for page in objects.chunks(1000) {
             for (object, read) in contents.read(page.to_vec()).await? {
                 let crate::bucket::Kind::NarInfo(hash) = object.key.kind() else { continue };
                 let same = listed.remove(&hash).is_some_and(|listed| listed.etag == object.etag);
-                if let (Read::Bytes(found), true) = (read, same) {
+                let found = match read {
+                    Read::Bytes(found) => Some(found),
+                    Read::Unreadable(_) if same && is_damage && large > 0 => {
+                        self.read_large(&object).await?.filter(|found| found.len() as u64 <= large)
+                    }
+                    Read::Gone | Read::Unreadable(_) => None,
+                };
+                if let (Some(found), true) = (found, same) {
+                    large = large.saturating_sub((found.len() as u64).saturating_sub(NAR_INFO_LIMIT));
                     bytes.insert(hash, found);
                 }
             }
         }
         let doomed = doomed.into_iter().filter(|id| bytes.contains_key(&contents.graph.hash(*id))).collect();
         Ok((doomed, bytes))
+    }
+
+    /// What is larger than any narinfo, and so damaged.
+    async fn read_large(&self, listed: &ObjectInfo) -> Result<Option<Bytes>, PruneError> {
+        match self.ends.bucket.get(&listed.key, LARGE).await {
+            Ok(found) => Ok(found.filter(|(now, _)| now.etag == listed.etag).map(|(_, bytes)| bytes)),
+            Err(error) if error.remedy() == Remedy::GiveUpOnItem => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn trash(

@@ -2,9 +2,9 @@
 
 use super::world::World;
 use loft::bucket::Key;
-use loft::check::{self, CheckError, Checked, Ends, Finding, Found, Kind, Options, Portion, Severity};
+use loft::check::{self, CheckError, Checked, Ends, Finding, Found, Kind, Mended, Options, Portion, Repair, Severity};
 use loft::ledger::Ledger;
-use loft::nix::{SecretKey, StorePath};
+use loft::nix::{SecretKey, StoreDir, StorePath};
 use loft::push::Interrupt;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -114,4 +114,14 @@ pub fn set_field(world: &World, path: &StorePath, name: &str, value: &str) {
         .collect();
     assert_ne!(old, new);
     world.bucket.plant(&key, new);
+}
+
+impl Checker<'_> {
+    /// From the world's store, unless told that there is none.
+    pub async fn repair(&self, checked: &Checked, has_store: bool) -> Result<Mended, CheckError> {
+        let ends = self.ends(Arc::default());
+        let store = has_store.then(|| self.world.ends().store);
+        let repair = Repair { store, push: self.world.options.clone(), dir: StoreDir::default(), remove_most: true };
+        check::repair(&ends, &repair, checked).await
+    }
 }
