@@ -21,6 +21,7 @@ pub mod store;
 
 // 3 work
 pub mod catalog;
+pub mod check;
 pub mod pin;
 pub mod plan;
 pub mod prune;

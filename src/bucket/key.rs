@@ -38,6 +38,11 @@ impl Key {
         Self(format!("{hash}.narinfo"))
     }
 
+    /// What is in the NAR of this path.
+    pub fn listing(hash: &PathHash) -> Self {
+        Self(format!("{hash}.ls"))
+    }
+
     /// The object that a narinfo's `URL` names.
     pub fn nar(url: &NarUrl) -> Self {
         Self(url.as_str().to_owned())
@@ -105,6 +110,11 @@ impl Key {
     pub fn id(&self) -> Option<Ulid> {
         let (_, last) = self.0.rsplit_once('/')?;
         Ulid::from_string(last).ok()
+    }
+
+    /// Whether it is one of loft's own objects.
+    pub fn is_record(&self) -> bool {
+        self.0.starts_with("loft/v1/")
     }
 
     pub fn kind(&self) -> Kind {

@@ -30,7 +30,7 @@ pub use digest::Digest;
 pub use error::PackError;
 pub use pack::{Packed, pack, pack_with_progress};
 pub use packing::Packing;
-pub use unpack::{UnpackError, unpack, verify};
+pub use unpack::{UnpackError, unpack, verify, verify_with};
 
 /// Nix 2.31.5, 2.32.8, 2.33.6, 2.34.8 and all from 2.35 refuse NARs with more nodes on top of each other
 /// ([`Packed::depth`]).

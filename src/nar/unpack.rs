@@ -52,10 +52,22 @@ impl UnpackError {
 ///
 /// Memory is what the writer's window asks for, at most 128 MiB; 8 MiB for what `pack` writes by default.
 pub fn verify<R: Read>(stored: R, compression: Compression, max_nar_size: u64) -> Result<Packed, UnpackError> {
-    struct Nowhere;
-    impl Tree for Nowhere {}
-    read(stored, compression, max_nar_size, &mut Nowhere)
+    read(stored, compression, max_nar_size, &mut Nowhere, &mut |_| {})
 }
+
+/// As `verify`; `seen` is given the bytes of the unpacked NAR as they come, also of one that turns out to be wrong.
+pub fn verify_with<R: Read>(
+    stored: R,
+    compression: Compression,
+    max_nar_size: u64,
+    seen: &mut dyn FnMut(&[u8]),
+) -> Result<Packed, UnpackError> {
+    read(stored, compression, max_nar_size, &mut Nowhere, seen)
+}
+
+struct Nowhere;
+
+impl Tree for Nowhere {}
 
 /// As `verify`, and also creates the tree at `target`, which must not exist.
 ///
@@ -67,7 +79,7 @@ pub fn unpack<R: Read>(
     max_nar_size: u64,
     target: &Path,
 ) -> Result<Packed, UnpackError> {
-    read(stored, compression, max_nar_size, &mut Files { path: target.to_owned(), file: None })
+    read(stored, compression, max_nar_size, &mut Files { path: target.to_owned(), file: None }, &mut |_| {})
 }
 
 fn read<R: Read>(
@@ -75,6 +87,7 @@ fn read<R: Read>(
     compression: Compression,
     max_nar_size: u64,
     tree: &mut dyn Tree,
+    seen: &mut dyn FnMut(&[u8]),
 ) -> Result<Packed, UnpackError> {
     if compression == Compression::Bzip2 {
         return Err(UnpackError::Unsupported(compression));
@@ -83,7 +96,7 @@ fn read<R: Read>(
         BufReader::with_capacity(128 * 1024, Stored { reader: stored, digest: Digest::default(), error: None });
     let decoded = decompress(&mut stored, compression)
         .map_err(UnpackError::Decompress)
-        .and_then(|mut nar| decode(&mut nar, max_nar_size, tree));
+        .and_then(|nar| decode(&mut Seen { nar, seen }, max_nar_size, tree));
     // Decompressors pass the reader's errors on as if they were their own.
     if let Some(error) = stored.get_mut().error.take() {
         return Err(UnpackError::Read(error));
@@ -92,6 +105,20 @@ fn read<R: Read>(
     let (nar_hash, nar_size) = decoded.digest.finish();
     let (file_hash, file_size) = stored.into_inner().digest.finish();
     Ok(Packed { nar_hash, nar_size, file_hash, file_size, depth: decoded.depth })
+}
+
+/// The unpacked bytes, shown on their way.
+struct Seen<'s, R> {
+    nar: R,
+    seen: &'s mut dyn FnMut(&[u8]),
+}
+
+impl<R: Read> Read for Seen<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.nar.read(buffer)?;
+        (self.seen)(&buffer[..len]);
+        Ok(len)
+    }
 }
 
 /// The stored bytes, digested; keeps the reader's own error.

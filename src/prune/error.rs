@@ -64,6 +64,12 @@ pub enum Refusal {
          --remove-most"
     )]
     TooMuch { condemned: u64, total: u64 },
+    #[error(
+        "it would set aside {condemned} of {total} paths, more than half, since they are damaged or refer to what is: that \
+         happens with the wrong store directory or key, or where one path that all need is lost. Push that path again from \
+         a machine that has it, or say with --remove-most that you want it"
+    )]
+    TooMuchDamage { condemned: u64, total: u64 },
 }
 
 impl From<PushError> for PruneError {

@@ -176,6 +176,41 @@ impl Graph {
         }
     }
 
+    /// All visible paths that refer to `paths`, near and far, and those of `paths` that are visible.
+    pub fn referrers(&self, paths: impl IntoIterator<Item = Id>) -> Marks {
+        // Who refers to each, one after the other: where those of a path begin, and then who they are.
+        let mut starts = vec![0u32; self.nodes.len() + 1];
+        for reference in self.visible().flat_map(|id| self.references(id)) {
+            starts[*reference as usize + 1] += 1;
+        }
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        let mut next = starts.clone();
+        let mut referrers = vec![0 as Id; starts.last().map_or(0, |all| *all as usize)];
+        for id in self.visible() {
+            for reference in self.references(id) {
+                let place = &mut next[*reference as usize];
+                referrers[*place as usize] = id;
+                *place += 1;
+            }
+        }
+        let mut begun = Marks(vec![false; self.nodes.len()]);
+        let mut stack: Vec<Id> = paths.into_iter().filter(|id| begun.add(*id)).collect();
+        while let Some(id) = stack.pop() {
+            let own = starts[id as usize] as usize..starts[id as usize + 1] as usize;
+            for referrer in &referrers[own] {
+                if begun.add(*referrer) {
+                    stack.push(*referrer);
+                }
+            }
+        }
+        for id in 0..self.nodes.len() as Id {
+            begun.0[id as usize] &= self.is_visible(id);
+        }
+        begun
+    }
+
     /// Bytes of the NARs that marked paths point at, each counted once.
     pub fn bytes_of(&self, marks: &Marks) -> u64 {
         let pointed = self.nars_of(marks);

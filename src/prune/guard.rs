@@ -36,7 +36,14 @@ pub async fn open(ends: &Ends, options: &Options) -> Result<Opened, PruneError> 
     };
     let info = CacheInfo::parse(&bytes)
         .map_err(|error| Refusal::CacheInfo { bucket: bucket.describe(), why: error.to_string() })?;
-    let now = bucket.now().await?;
+    let now = safe_to_change(ends, options).await?;
+    let identity = BucketIdentity { url: bucket.describe(), generation };
+    Ok(Opened { identity, dir: info.store_dir.unwrap_or_default(), now })
+}
+
+/// Refuses wrong clocks, listings that lag and the company of another prune; the answer is the store's time.
+pub async fn safe_to_change(ends: &Ends, options: &Options) -> Result<SystemTime, PruneError> {
+    let now = ends.bucket.now().await?;
     let ours = ends.clock.wall();
     let apart = now.duration_since(ours).unwrap_or_else(|error| error.duration());
     if apart > CLOCK_TOLERANCE {
@@ -46,8 +53,7 @@ pub async fn open(ends: &Ends, options: &Options) -> Result<Opened, PruneError> 
         probe(ends, now).await?;
     }
     no_other_sweep(ends, now).await?;
-    let identity = BucketIdentity { url: bucket.describe(), generation };
-    Ok(Opened { identity, dir: info.store_dir.unwrap_or_default(), now })
+    Ok(now)
 }
 
 /// A stamp that lies in the future would make its object young for ever, or hide a lease's age.

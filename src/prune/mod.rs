@@ -10,8 +10,9 @@ mod contents;
 mod decide;
 mod error;
 mod garbage;
-mod graph;
+pub(crate) mod graph;
 mod guard;
+mod quarantine;
 mod records;
 mod restore;
 mod sweep;
@@ -22,7 +23,10 @@ pub use decide::Reason;
 pub use error::{PruneError, Refusal};
 pub use garbage::Garbage;
 pub use guard::CLOCK_TOLERANCE;
+pub(crate) use guard::safe_to_change;
+pub(crate) use quarantine::{quarantine, restore};
 pub use restore::Restored;
+pub(crate) use sweep::Ruins;
 pub use undo::{Trashed, Undone, list_trash, undo};
 
 use crate::bucket::{Body, Bucket, Headers, Key};
@@ -37,10 +41,10 @@ use bytes::Bytes;
 use contents::Contents;
 use decide::{Decision, Retirement};
 use graph::Id;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use sweep::Swept;
+use sweep::{Ground, Swept};
 use ulid::Ulid;
 
 /// What does the work.
@@ -175,9 +179,10 @@ pub async fn carry_out(ends: &Ends, options: &Options, plan: PrunePlan) -> Resul
     let PrunePlan { mut contents, retirement, condemned, garbage, .. } = plan;
     let condemned: Vec<Id> = condemned.into_iter().map(|(id, _)| id).collect();
     let mut orphans = garbage.new;
+    let ground = Ground::Retention(&retirement);
     for batch in condemned.chunks(sweep::BATCH) {
         let orphans = std::mem::take(&mut orphans);
-        let swept = sweep::sweep(ends, options, &mut contents, &retirement, batch, orphans, &mut summary).await?;
+        let swept = sweep::sweep(ends, options, &mut contents, &ground, batch, orphans, &mut summary).await?;
         if swept == Swept::Unfinished || options.interrupt.is_raised() {
             summary.is_unfinished = true;
             return Ok(summary);
@@ -294,7 +299,8 @@ impl PrunePlan {
             let Some(record) = restore::read_trash(ends, trash).await? else { continue };
             let wanted = restore::with_references(&self.contents.opened, &record, missed);
             let external = record.external.iter().copied().collect();
-            let put_back = restore::put_back(ends, options, &self.contents.opened, &wanted, &external);
+            let none = HashSet::new();
+            let put_back = restore::put_back(ends, options, &self.contents.opened, &wanted, &external, &none);
             for (path, restored) in put_back.await? {
                 match restored {
                     Restored::Done => summary.restored += 1,

@@ -31,13 +31,15 @@ pub async fn read_trash(ends: &Ends, key: &Key) -> Result<Option<TrashRecord>, P
     Ok(Some(TrashRecord::parse(key.as_str(), &bytes)?))
 }
 
-/// Puts `removed` back. References that are in none of `removed` must be visible, or be among `external`.
+/// Puts `removed` back. References that are in none of `removed` must be visible, or be among `external`. What is there
+/// stays, but for those of `damaged`: they are written over.
 pub async fn put_back(
     ends: &Ends,
     options: &Options,
     opened: &Opened,
     removed: &[Removed],
     external: &HashSet<PathHash>,
+    damaged: &HashSet<PathHash>,
 ) -> Result<Vec<(PathHash, Restored)>, PruneError> {
     let mut fates = Vec::with_capacity(removed.len());
     let mut infos: HashMap<PathHash, NarInfo> = HashMap::new();
@@ -61,7 +63,7 @@ pub async fn put_back(
         interrupt: options.interrupt.clone(),
     };
     let lease = Lease::take(&lessee, &relied_on).await?;
-    let mut restoration = Restoration { ends, opened, lease: &lease, external, present: HashMap::new() };
+    let mut restoration = Restoration { ends, opened, lease: &lease, external, damaged, present: HashMap::new() };
     let result = async {
         for hash in references_first(&infos, &references) {
             if options.interrupt.is_raised() {
@@ -98,6 +100,7 @@ struct Restoration<'a> {
     opened: &'a Opened,
     lease: &'a Lease,
     external: &'a HashSet<PathHash>,
+    damaged: &'a HashSet<PathHash>,
     /// Looked at under the lease.
     present: HashMap<PathHash, bool>,
 }
@@ -105,7 +108,7 @@ struct Restoration<'a> {
 impl Restoration<'_> {
     async fn put_back(&mut self, info: &NarInfo, references: &[PathHash]) -> Result<Restored, PruneError> {
         let hash = info.path.hash_part();
-        if self.is_present(&hash).await? {
+        if !self.damaged.contains(&hash) && self.is_present(&hash).await? {
             return Ok(Restored::Present);
         }
         for reference in references {
@@ -116,6 +119,11 @@ impl Restoration<'_> {
         let bucket = self.ends.bucket.as_ref();
         let id = Ulid::from_datetime(self.ends.clock.wall());
         let url = NarUrl::fresh(&info.nar_hash, id, info.compression);
+        if let (Some(size), Some(stored)) = (info.file_size, bucket.head(&Key::nar(&info.url)).await?)
+            && size != stored.size
+        {
+            return Ok(Restored::Failed(format!("its NAR has {} bytes, not {size}", stored.size)));
+        }
         if !bucket.copy(&Key::nar(&info.url), &Key::nar(&url), Headers::NAR).await? {
             return Ok(Restored::Failed("its NAR is gone".to_owned()));
         }

@@ -6,13 +6,14 @@
 use super::contents::Contents;
 use super::decide::{Retirement, keep};
 use super::error::PruneError;
-use super::graph::Id;
+use super::graph::{Id, Marks};
 use super::{Ends, Options, Summary};
 use crate::bucket::{Body, Cause, Headers, Key, ObjectInfo};
 use crate::catalog::Read;
 use crate::nix::{NarUrl, PathHash};
+use crate::push::NAR_INFO_LIMIT;
 use crate::record::{Removed, SweepRecord, TrashRecord, Why, seconds};
-use crate::remedy::chain;
+use crate::remedy::{Remedy, chain};
 use crate::report::Event;
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -33,6 +34,9 @@ const TRIES: u32 = 3;
 /// Paths of one sweep: the store deletes some hundred a second, and their narinfos are held in memory.
 pub const BATCH: usize = 10_000;
 
+/// Of narinfos that are too large to be some, so many bytes find room in one trash record.
+const LARGE: u64 = 64 << 20;
+
 /// How far a sweep came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Swept {
@@ -41,12 +45,62 @@ pub enum Swept {
     Unfinished,
 }
 
+/// Why paths are removed; asked again at the second look.
+pub enum Ground<'a> {
+    Retention(&'a Retirement),
+    Damage(&'a Ruins),
+}
+
+/// What is damaged. It goes, and so does all that refers to it.
+#[derive(Debug, Clone, Default)]
+pub struct Ruins {
+    /// Narinfos, in the version (ETag) that was judged: another one is somebody's new push.
+    pub paths: HashMap<PathHash, String>,
+    /// References that are nowhere.
+    pub missing: HashSet<PathHash>,
+}
+
+impl Ground<'_> {
+    fn kept(&self, contents: &Contents, listed: &HashMap<PathHash, ObjectInfo>) -> Marks {
+        match self {
+            Self::Retention(retirement) => keep(contents, retirement),
+            Self::Damage(ruins) => {
+                let ruined = ruins.ruined(contents, |hash, etag| listed.get(hash).is_some_and(|now| now.etag == *etag));
+                let graph = &contents.graph;
+                let mut kept = graph.reach(graph.visible().filter(|id| !ruined.has(*id)));
+                // A push in progress relies on it, damaged or not, and may be about to mend it.
+                let leased = contents.records.leases.iter().flat_map(|lease| &lease.paths);
+                graph.reach_more(&mut kept, leased.filter_map(|hash| graph.find(hash)));
+                kept
+            }
+        }
+    }
+
+    fn why(&self) -> Why {
+        match self {
+            Self::Retention(_) => Why::Retention,
+            Self::Damage(_) => Why::Damage,
+        }
+    }
+}
+
+impl Ruins {
+    /// What is damaged still, as far as `is_same` says so, and all that refers to it.
+    pub fn ruined(&self, contents: &Contents, is_same: impl Fn(&PathHash, &String) -> bool) -> Marks {
+        let graph = &contents.graph;
+        let paths = self.paths.iter().filter(|(hash, etag)| is_same(hash, etag)).map(|(hash, _)| hash);
+        let found = paths.chain(&self.missing).filter_map(|hash| graph.find(hash));
+        let missing_again = |id: &Id| !graph.is_visible(*id) || !self.missing.contains(&graph.hash(*id));
+        graph.referrers(found.filter(missing_again))
+    }
+}
+
 /// Removes those of `batch` (referrers first) that nothing needs at the second look. `orphans` go into its trash record.
 pub async fn sweep(
     ends: &Ends,
     options: &Options,
     contents: &mut Contents,
-    retirement: &Retirement,
+    ground: &Ground<'_>,
     batch: &[Id],
     orphans: Vec<NarUrl>,
     summary: &mut Summary,
@@ -56,7 +110,7 @@ pub async fn sweep(
     let record = SweepRecord::new(options.who.clone(), DEADLINE.as_secs(), condemned.clone());
     let mut sweep = Sweep { ends, options, id, announced: ends.clock.boot(), may_delete_until: Duration::ZERO };
     let result = match sweep.put(&Key::sweep(id), record.print()).await {
-        Ok(()) => sweep.run(contents, retirement, &condemned, orphans, summary).await,
+        Ok(()) => sweep.run(contents, ground, &condemned, orphans, summary).await,
         // It may be there all the same.
         Err(error) => Err(error),
     };
@@ -78,24 +132,24 @@ impl Sweep<'_> {
     async fn run(
         &mut self,
         contents: &mut Contents,
-        retirement: &Retirement,
+        ground: &Ground<'_>,
         condemned: &[PathHash],
         orphans: Vec<NarUrl>,
         summary: &mut Summary,
     ) -> Result<Swept, PruneError> {
         let wanted: HashSet<PathHash> = condemned.iter().copied().collect();
         let listed = contents.look_again(self.ends, &wanted).await?;
-        let kept = keep(contents, retirement);
+        let kept = ground.kept(contents, &listed);
         let graph = &contents.graph;
         let still = condemned.iter().filter_map(|hash| graph.find(hash)).filter(|id| graph.is_visible(*id));
         let doomed: Vec<Id> = still.filter(|id| !kept.has(*id)).collect();
-        let (doomed, bytes) = self.read(contents, doomed, listed).await?;
+        let (doomed, bytes) = self.read(contents, doomed, listed, ground.why() == Why::Damage).await?;
         let doomed = not_referred_to(contents, doomed);
         summary.rescued += condemned.len() as u64 - doomed.len() as u64;
         if doomed.is_empty() && orphans.is_empty() {
             return Ok(Swept::Done);
         }
-        self.put(&Key::trash(self.id), self.trash(contents, &doomed, &bytes, orphans).print()).await?;
+        self.put(&Key::trash(self.id), self.trash(contents, ground.why(), &doomed, &bytes, orphans).print()).await?;
         if !doomed.is_empty() {
             summary.trash.push(self.id);
         }
@@ -111,15 +165,25 @@ impl Sweep<'_> {
         contents: &Contents,
         doomed: Vec<Id>,
         mut listed: HashMap<PathHash, ObjectInfo>,
+        is_damage: bool,
     ) -> Result<(Vec<Id>, HashMap<PathHash, Bytes>), PruneError> {
         let mut bytes = HashMap::with_capacity(doomed.len());
+        let mut large = LARGE;
         let objects: Vec<ObjectInfo> =
             doomed.iter().filter_map(|id| listed.get(&contents.graph.hash(*id)).cloned()).collect();
         for page in objects.chunks(1000) {
             for (object, read) in contents.read(page.to_vec()).await? {
                 let crate::bucket::Kind::NarInfo(hash) = object.key.kind() else { continue };
                 let same = listed.remove(&hash).is_some_and(|listed| listed.etag == object.etag);
-                if let (Read::Bytes(found), true) = (read, same) {
+                let found = match read {
+                    Read::Bytes(found) => Some(found),
+                    Read::Unreadable(_) if same && is_damage && large > 0 => {
+                        self.read_large(&object).await?.filter(|found| found.len() as u64 <= large)
+                    }
+                    Read::Gone | Read::Unreadable(_) => None,
+                };
+                if let (Some(found), true) = (found, same) {
+                    large = large.saturating_sub((found.len() as u64).saturating_sub(NAR_INFO_LIMIT));
                     bytes.insert(hash, found);
                 }
             }
@@ -128,16 +192,26 @@ impl Sweep<'_> {
         Ok((doomed, bytes))
     }
 
+    /// What is larger than any narinfo, and so damaged.
+    async fn read_large(&self, listed: &ObjectInfo) -> Result<Option<Bytes>, PruneError> {
+        match self.ends.bucket.get(&listed.key, LARGE).await {
+            Ok(found) => Ok(found.filter(|(now, _)| now.etag == listed.etag).map(|(_, bytes)| bytes)),
+            Err(error) if error.remedy() == Remedy::GiveUpOnItem => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn trash(
         &self,
         contents: &Contents,
+        why: Why,
         doomed: &[Id],
         bytes: &HashMap<PathHash, Bytes>,
         orphans: Vec<NarUrl>,
     ) -> TrashRecord {
         let graph = &contents.graph;
         let now = seconds(self.ends.clock.wall());
-        let mut trash = TrashRecord::new(self.options.who.clone(), now, Why::Retention);
+        let mut trash = TrashRecord::new(self.options.who.clone(), now, why);
         let hashes = doomed.iter().map(|id| graph.hash(*id));
         trash.removed = hashes.map(|hash| Removed::new(hash, &bytes[&hash])).collect();
         let references = doomed.iter().flat_map(|id| graph.references(*id));

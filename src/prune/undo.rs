@@ -3,11 +3,12 @@
 use super::error::PruneError;
 use super::restore::{Restored, put_back, read_trash};
 use super::{Ends, Options, guard};
-use crate::bucket::{Key, Prefix, list_all};
+use crate::bucket::{Body, Headers, Key, Prefix, list_all};
 use crate::catalog;
 use crate::nix::{PathHash, StorePath};
 use crate::push::put_as_it_was;
 use crate::record::{Removed, Why};
+use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 use ulid::Ulid;
@@ -64,7 +65,7 @@ pub async fn undo(ends: &Ends, options: &Options, id: Ulid) -> Result<Undone, Pr
     let opened = guard::open(ends, options).await?;
     let Some(record) = read_trash(ends, &Key::trash(id)).await? else { return Err(PruneError::NoTrash(id)) };
     let external: HashSet<PathHash> = record.external.iter().copied().collect();
-    let mut paths = put_back(ends, options, &opened, &record.removed, &external).await?;
+    let mut paths = put_back(ends, options, &opened, &record.removed, &external, &HashSet::new()).await?;
     if record.why == Why::Damage {
         for (path, restored) in &mut paths {
             let removed = record.removed.iter().find(|removed| removed.path == *path);
@@ -72,6 +73,15 @@ pub async fn undo(ends: &Ends, options: &Options, id: Ulid) -> Result<Undone, Pr
                 put_as_it_was(ends.bucket.as_ref(), path, removed.bytes()).await?;
                 *restored = Restored::Done;
             }
+        }
+    }
+    for object in &record.set_aside {
+        let key = Key::listed(object.key.as_str());
+        // Nothing but what a repair takes out.
+        if let (true, Some(bytes)) = (key.is_record(), object.bytes())
+            && ends.bucket.head(&key).await?.is_none()
+        {
+            ends.bucket.put(&key, Body::from(Bytes::from(bytes)), Headers::RECORD).await?;
         }
     }
     let name =

@@ -24,7 +24,7 @@ use ulid::Ulid;
 /// A lease lives 60 minutes (`record::LEASE_TTL`); renewing six times as often survives outages.
 const RENEW_EVERY: Duration = Duration::from_secs(10 * 60);
 /// Half the life: a narinfo that is sent just before this has 30 minutes to arrive.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(30 * 60);
+pub const GIVE_UP_AFTER: Duration = Duration::from_secs(30 * 60);
 /// How often an open sweep is looked at again.
 const SWEEP_POLL: Duration = Duration::from_secs(5);
 /// A sweep deletes for 5 minutes, its requests live one more, and clocks may differ by 5.

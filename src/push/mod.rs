@@ -20,10 +20,11 @@ mod upload;
 
 pub use error::{PathError, PushError};
 pub use interrupt::Interrupt;
-pub use lease::{Lease, Lessee, SWEEP_LIFE};
-pub use open::read_record;
+pub use lease::{GIVE_UP_AFTER, Lease, Lessee, SWEEP_LIFE};
+pub use open::{read_record, write_record};
 pub use populate::{identify, populate};
 pub use publish::{Published, put_as_it_was, republish};
+pub use reuse::NAR_INFO_LIMIT;
 
 use crate::bucket::{Bucket, Requests};
 use crate::clock::Clock;
@@ -71,6 +72,8 @@ pub struct Options {
     pub pin: Option<Pin>,
     /// Whether the ledger's word is enough where nothing has to be uploaded.
     pub trust_ledger: bool,
+    /// Paths that are pushed although their narinfos are there: those or their NARs are damaged.
+    pub anew: Arc<HashSet<PathHash>>,
     pub dry_run: bool,
     pub interrupt: Interrupt,
 }
@@ -181,6 +184,8 @@ impl Job {
             () = options.interrupt.raised() => return Err(PushError::Interrupted),
         };
         remember_seen(ends, identity, &seen);
+        let mut seen = seen;
+        seen.present.retain(|hash| !options.anew.contains(hash));
 
         let (roots, whole_store) = (self.roots.clone(), self.whole_store);
         let mut visible = seen.present.clone();

@@ -16,7 +16,7 @@ pub use lease::{LEASE_TTL, LeaseRecord};
 pub use pin::{Keep, PinRecord};
 pub use push::PushRecord;
 pub use sweep::SweepRecord;
-pub use trash::{Removed, TrashRecord, Why};
+pub use trash::{Removed, SetAside, TrashRecord, Why};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::Read;
@@ -106,8 +106,10 @@ mod tests {
         let mut trash = TrashRecord::new("ci@host".into(), 7, Why::Retention);
         trash.removed = vec![Removed::new(hash('0'), b"StorePath: x\n"), Removed::new(hash('1'), b"\xff\0")];
         trash.orphans = vec![crate::nix::NarUrl::parse("nar/x.nar").unwrap()];
+        trash.set_aside = vec![SetAside::new("loft/v1/push/x", b"\xff\0")];
         let again = TrashRecord::parse("k", &trash.print()).unwrap();
         assert_eq!(again, trash);
+        assert_eq!(again.set_aside[0].bytes(), Some(b"\xff\0".to_vec()));
         assert_eq!(
             (again.removed[0].bytes(), again.removed[1].bytes()),
             (b"StorePath: x\n".to_vec(), b"\xff\0".to_vec())

@@ -20,6 +20,27 @@ pub struct TrashRecord {
     /// NARs that nothing pointed at, beside those of `removed`.
     #[serde(default, with = "urls")]
     pub orphans: Vec<NarUrl>,
+    /// Records that could not be read, taken out by a repair.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set_aside: Vec<SetAside>,
+}
+
+/// One object that is no narinfo, byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAside {
+    pub key: String,
+    base64: String,
+}
+
+impl SetAside {
+    pub fn new(key: &str, bytes: &[u8]) -> Self {
+        Self { key: key.to_owned(), base64: BASE64.encode(bytes) }
+    }
+
+    /// The object as it was; nothing where that is garbled.
+    pub fn bytes(&self) -> Option<Vec<u8>> {
+        BASE64.decode(self.base64.as_bytes()).ok()
+    }
 }
 
 /// What took it out.
@@ -62,7 +83,8 @@ impl Removed {
 
 impl TrashRecord {
     pub fn new(who: String, at: u64, why: Why) -> Self {
-        Self { format: FORMAT, who, at, why, removed: Vec::new(), external: Vec::new(), orphans: Vec::new() }
+        let (removed, external, orphans, set_aside) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { format: FORMAT, who, at, why, removed, external, orphans, set_aside }
     }
 
     pub fn print(&self) -> Vec<u8> {

@@ -5,7 +5,6 @@ use super::timetable;
 use super::work::Failed;
 use crate::config::Schedule;
 use crate::prune::{self, PruneError, Refusal, Summary};
-use crate::push::PushError;
 use crate::remedy::{Remedy, chain};
 use crate::report::Event;
 use jiff::tz::TimeZone;
@@ -76,16 +75,19 @@ impl Service<'_> {
     /// What follows from a prune that failed. Whether the bucket is out of order.
     pub(super) fn prune_failed(&mut self, began: SystemTime, failed: &Failed) -> bool {
         match failed {
-            Failed::Prune(PruneError::Interrupted) | Failed::Push(PushError::Interrupted) => return false,
-            Failed::Prune(PruneError::Refused(Refusal::OtherSweep { .. } | Refusal::Unlisted(_))) => {
-                self.prune_again_soon();
-                return false;
-            }
-            Failed::Prune(error) if error.remedy() == Remedy::Retry => {
-                self.prune_again_soon();
-                return true;
-            }
-            _ => {}
+            Failed::Prune(error) => match error.as_ref() {
+                PruneError::Interrupted => return false,
+                PruneError::Refused(Refusal::OtherSweep { .. } | Refusal::Unlisted(_)) => {
+                    self.prune_again_soon();
+                    return false;
+                }
+                error if error.remedy() == Remedy::Retry => {
+                    self.prune_again_soon();
+                    return true;
+                }
+                _ => {}
+            },
+            Failed::Push(_) | Failed::Store(_) | Failed::Ledger(_) | Failed::Task(_) => {}
         }
         let why = chain(failed);
         let ends = &self.setup.ends;

@@ -56,13 +56,19 @@ pub enum Failed {
     #[error(transparent)]
     Push(#[from] PushError),
     #[error(transparent)]
-    Prune(#[from] PruneError),
+    Prune(Box<PruneError>),
     #[error("Could not read the Nix store")]
     Store(#[from] crate::store::StoreError),
     #[error(transparent)]
     Ledger(#[from] crate::ledger::LedgerError),
     #[error("A task of the service failed")]
     Task(#[from] tokio::task::JoinError),
+}
+
+impl From<PruneError> for Failed {
+    fn from(error: PruneError) -> Self {
+        Self::Prune(Box::new(error))
+    }
 }
 
 /// Starts `work`; whoever aborts it loses no more than the work.

@@ -11,6 +11,8 @@ mod bucket_contract_runs;
 mod bucket_directory;
 mod bucket_retry;
 mod bucket_s3;
+mod check;
+mod check_damage;
 mod cli;
 mod config;
 mod follow;

@@ -1,11 +1,13 @@
 //! What the typed arguments mean, as plain values without clap.
 
 use crate::args::{
-    Arguments, BareAction, Color, Config, Key, Pin, PinRule, Prune, Push, Run, Settings, Status, Verb, Watch,
+    Arguments, BareAction, Check, Color, Config, Key, Pin, PinRule, Prune, Push, Run, Settings, Status, Verb, Watch,
 };
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
+use loft::check::Portion;
 use loft::config::Flags;
+use loft::nix::PublicKey;
 use loft::record::Keep;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -22,7 +24,7 @@ pub struct Invocation {
     pub voice: Voice,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Action {
     Push(PushRequest),
     /// Push what becomes valid while this runs.
@@ -44,6 +46,7 @@ pub enum Action {
     ForgetFirstScan,
     Hook,
     Status(StatusRequest),
+    Check(CheckRequest),
     GenerateKey {
         name: String,
         out: Option<PathBuf>,
@@ -106,6 +109,18 @@ pub struct UndoRequest {
     pub json: bool,
 }
 
+#[derive(Debug, PartialEq)]
+pub struct CheckRequest {
+    pub read_data: Option<Portion>,
+    pub read_again: bool,
+    pub repair: bool,
+    pub remove_most: bool,
+    pub public_keys: Vec<PublicKey>,
+    pub probe: bool,
+    /// One JSON object per finding on stdout.
+    pub json: bool,
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub enum Roots {
     /// What was typed, not yet resolved, followed by the lines of stdin where `-` was typed.
@@ -151,6 +166,7 @@ impl Invocation {
                 flags.to = to;
                 Action::Status(StatusRequest { json, full, local, metrics: prometheus })
             }
+            Some(Verb::Check(check)) => Action::Check(check_request(check, &mut flags)),
             Some(Verb::Key(Key::Generate { name, out })) => Action::GenerateKey { name, out },
             Some(Verb::Key(Key::Show { file })) => Action::ShowKey { file },
             Some(Verb::Config(Config::Show { json })) => Action::ShowConfig { json },
@@ -217,6 +233,12 @@ fn keep(rule: &PinRule) -> Keep {
         (None, Some(count)) => Keep::Last(count),
         (None, None) => Keep::Forever,
     }
+}
+
+fn check_request(typed: Check, flags: &mut Flags) -> CheckRequest {
+    let Check { read_data, read_again, repair, remove_most, public_key, no_probe, json, settings } = typed;
+    *flags = settings.into();
+    CheckRequest { read_data, read_again, repair, remove_most, public_keys: public_key, probe: !no_probe, json }
 }
 
 fn bare_action(typed: BareAction, dry_run: bool) -> Action {

@@ -113,6 +113,7 @@ where that is an executable file with:
 The service is handed the paths at once; while it does not run they wait in its queue.")]
     Hook,
     Status(Status),
+    Check(Check),
     /// Make signing keys and show their public half
     #[command(subcommand)]
     Key(Key),
@@ -391,6 +392,55 @@ Examples:
         #[arg(long, value_name = "URL")]
         to: Option<String>,
     },
+}
+
+/// Check that the cache holds what it promises; with --repair, mend it
+///
+/// Reads all narinfos (each version once, the ledger keeps copies) and lists all NARs; the NARs themselves with
+/// --read-data. Without --repair nothing is changed but a probe object. docs/checking.md tells what is looked at.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  loft check
+  loft check --read-data=3/30              from a nightly timer: all data is read in 30 nights
+  loft check --repair
+  loft check --json | jq 'select(.severity == \"damage\")'
+
+Exit status: 0 no damage (with --repair: none is left), 1 could not look, 2 not all could be
+repaired, 3 damage, 130 interrupted")]
+pub struct Check {
+    /// Also read NARs and compare them with what is said of them: all, PERCENT% at random, or the N-th of M slices
+    #[arg(long, value_name = "PERCENT%|N/M", num_args = 0..=1, require_equals = true, default_missing_value = "100%",
+          value_parser = portion)]
+    pub read_data: Option<loft::check::Portion>,
+    /// Also read again what was found sound within the last day
+    #[arg(long, requires = "read_data")]
+    pub read_again: bool,
+    /// Push damaged paths again, restore them from trash, or set them aside with all that refers to them
+    #[arg(long)]
+    pub repair: bool,
+    /// Let a repair set aside more than half of all paths
+    #[arg(long, requires = "repair")]
+    pub remove_most: bool,
+    /// Judge signatures by this key as well as by the configured ones (repeatable)
+    #[arg(long, value_name = "NAME:BASE64", value_parser = public_key)]
+    pub public_key: Vec<loft::nix::PublicKey>,
+    /// Write nothing at all, not even a probe object
+    #[arg(long, conflicts_with = "repair")]
+    pub no_probe: bool,
+    /// One JSON object per finding on stdout, and one at the end
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+fn portion(text: &str) -> Result<loft::check::Portion, String> {
+    text.parse()
+}
+
+fn public_key(text: &str) -> Result<loft::nix::PublicKey, String> {
+    loft::nix::PublicKey::parse(text).map_err(|error| error.to_string())
 }
 
 /// A pin's name becomes part of an object's key, so it is kept plain.

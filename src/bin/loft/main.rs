@@ -7,6 +7,7 @@
 mod action;
 mod allocator;
 mod args;
+mod check;
 mod config;
 mod exit;
 mod failure;
@@ -74,6 +75,7 @@ fn act(invocation: &Invocation) -> Result<Exit, Failure> {
         Action::FillLedger => push::fill_ledger(invocation),
         Action::Serve { dry_run } => serve::serve(invocation, *dry_run),
         Action::Status(request) => status::status(invocation, request),
+        Action::Check(request) => check::check(invocation, request),
         Action::Hook => Ok(hook::hook(invocation)),
         Action::Prune(request) => prune::prune(invocation, request),
         Action::UndoPrune(request) => prune::undo(invocation, request),

@@ -87,7 +87,7 @@ pub fn fill_ledger(invocation: &Invocation) -> Result<Exit, Failure> {
 }
 
 /// Keys and URLs of the caches that clients use beside this one.
-fn upstreams(loaded: &Loaded) -> Vec<String> {
+pub fn upstreams(loaded: &Loaded) -> Vec<String> {
     let push = &loaded.settings.push;
     push.skip_signed_by.iter().map(|key| key.name.to_string()).chain(push.upstreams.iter().cloned()).collect()
 }
@@ -131,6 +131,7 @@ pub fn options(loaded: &Loaded, request: &PushRequest, interrupt: Interrupt) -> 
         who: who(),
         pin: request.pin.clone(),
         trust_ledger: request.use_ledger,
+        anew: Arc::default(),
         dry_run: request.dry_run,
         interrupt,
     })

@@ -3,6 +3,7 @@
 //! A test file uses the part it needs, so some of it is idle in any one binary.
 #![allow(dead_code)]
 
+pub mod checking;
 pub mod closures;
 pub mod fake_daemon;
 pub mod fixture_store;

@@ -184,6 +184,7 @@ pub fn options() -> Options {
         who: "test@here".to_owned(),
         pin: None,
         trust_ledger: true,
+        anew: Arc::default(),
         dry_run: false,
         interrupt: Interrupt::default(),
     }
