@@ -100,7 +100,9 @@ impl Storm {
                     Pushed::read(ended).expect_success();
                     break;
                 }
-                assert!(tries < 5, "writer {writer}, push {push}: {ended:?}");
+                // Garage is away, and a push tells so within seconds where it had not begun.
+                assert!(tries < 10, "writer {writer}, push {push}: {ended:?}");
+                std::thread::sleep(Duration::from_secs(3));
             }
             landed.push(root);
         }
