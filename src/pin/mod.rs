@@ -7,9 +7,13 @@ use crate::nix::StorePath;
 use crate::push::{Lease, Lessee, PushError};
 use crate::record::{Keep, MAX_SIZE, PinRecord, RecordError, seconds};
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use std::collections::HashMap;
 use std::time::SystemTime;
 use ulid::Ulid;
+
+/// Requests at once.
+const PARALLEL: usize = 32;
 
 /// Why a pin was not made, listed or removed.
 #[derive(Debug, thiserror::Error)]
@@ -64,12 +68,13 @@ async fn add_under(lessee: &Lessee, name: &str, roots: Vec<StorePath>, keep: Kee
 }
 
 async fn must_be_there(bucket: &dyn Bucket, roots: &[StorePath]) -> Result<(), PinError> {
-    for root in roots {
-        if bucket.head(&Key::nar_info(&root.hash_part())).await?.is_none() {
-            return Err(PinError::Absent(root.clone()));
+    let looks = stream::iter(roots).map(|root| async move {
+        match bucket.head(&Key::nar_info(&root.hash_part())).await? {
+            Some(_) => Ok(()),
+            None => Err(PinError::Absent(root.clone())),
         }
-    }
-    Ok(())
+    });
+    looks.buffered(PARALLEL).try_collect().await
 }
 
 /// All pins, by name, each name's newest first.

@@ -46,6 +46,11 @@ pub(super) struct Place {
 }
 
 impl Location {
+    /// Where the store of `settings` is, or would be: nothing is opened.
+    pub fn find(settings: &Settings) -> Result<Self, StoreError> {
+        Ok(Place::find(settings)?.location)
+    }
+
     /// The files of `path` on this machine.
     pub fn real_path(&self, path: &StorePath) -> PathBuf {
         self.real_store_dir.join(path.as_str())

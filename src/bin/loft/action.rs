@@ -152,6 +152,7 @@ impl Invocation {
                     "Flags of the bare command do not go before a verb; put the verb's own flags after it",
                 ));
             }
+            Some(Verb::Push(Push { pin: None, keep, .. })) if keep.is_given() => return Err(rule_without_pin()),
             Some(Verb::Push(push)) => Action::Push(push_request(push, &mut flags)),
             Some(Verb::Run(Run { settings, command })) => {
                 flags = settings.into();
@@ -225,6 +226,11 @@ fn pin_action(typed: Pin, flags: &mut Flags) -> Action {
     };
     flags.to = to;
     Action::Pin(request)
+}
+
+fn rule_without_pin() -> clap::Error {
+    let message = "--keep-days and --keep-last say how long a pin holds; name it with --pin NAME";
+    Arguments::command().error(ErrorKind::MissingRequiredArgument, message)
 }
 
 fn keep(rule: &PinRule) -> Keep {

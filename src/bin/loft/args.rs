@@ -351,6 +351,12 @@ pub struct PinRule {
     pub keep_last: Option<u32>,
 }
 
+impl PinRule {
+    pub const fn is_given(&self) -> bool {
+        self.keep_days.is_some() || self.keep_last.is_some()
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Pin {
     /// Pin paths that are in the cache

@@ -9,10 +9,12 @@ use crate::output::{print, tell};
 use crate::push::who;
 use crate::quantity::{age, paths};
 use crate::terminal::Terminal;
+use loft::config::Loaded;
 use loft::nix::StorePath;
 use loft::pin::{self, Pinned};
 use loft::push::{Interrupt, Lessee};
 use loft::record::{Keep, seconds};
+use loft::store::{Location, resolve};
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +27,9 @@ pub fn pin(invocation: &Invocation, request: &PinRequest) -> Result<Exit, Failur
     let loaded = config::read(invocation)?;
     loaded.bucket()?;
     let roots = match request {
-        PinRequest::Add { paths, .. } => paths.iter().map(|path| store_path(path)).collect::<Result<Vec<_>, _>>()?,
+        PinRequest::Add { paths, .. } => {
+            paths.iter().map(|path| store_path(&loaded, path)).collect::<Result<Vec<_>, _>>()?
+        }
         PinRequest::Remove { .. } | PinRequest::List { .. } => Vec::new(),
     };
     let interrupt = Interrupt::default();
@@ -98,14 +102,23 @@ fn rule(keep: Keep) -> String {
     }
 }
 
-/// The store path that was typed, or that a symlink such as `./result` leads into.
-fn store_path(typed: &Path) -> Result<StorePath, Failure> {
-    let resolved = typed.canonicalize();
-    let full = resolved.as_deref().unwrap_or(typed);
-    let names = full.ancestors().filter_map(|folder| folder.file_name()?.to_str());
-    let found = names.filter_map(|name| StorePath::parse(name).ok()).last();
-    found.ok_or_else(|| {
-        Failure::new(format!("{} is not a store path, nor does it lead to one", typed.display()))
-            .hint("name it as /nix/store/HASH-NAME or HASH-NAME, or give a symlink to it")
-    })
+/// What was typed, as a store path. One that is spelled out need not be in any store here; a symlink is followed into the
+/// configured one.
+fn store_path(loaded: &Loaded, typed: &Path) -> Result<StorePath, Failure> {
+    if let Some(spelled) = spelled_out(typed) {
+        return Ok(spelled);
+    }
+    let location = Location::find(&loaded.settings.store)?;
+    let hint = "name it as /nix/store/HASH-NAME or HASH-NAME, or give a symlink to it";
+    resolve(&location, typed).map_err(|error| Failure::from(error).hint(hint))
+}
+
+/// A store path may itself be a symlink into another one, and is then not that one.
+fn spelled_out(typed: &Path) -> Option<StorePath> {
+    let named = |path: &Path| StorePath::parse(path.file_name()?.to_str()?).ok();
+    match typed.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => named(typed),
+        _ if typed.is_absolute() => typed.ancestors().filter_map(named).last(),
+        _ => None,
+    }
 }

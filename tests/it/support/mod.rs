@@ -7,6 +7,7 @@ pub mod checking;
 pub mod closures;
 pub mod fake_daemon;
 pub mod fixture_store;
+pub mod local_cache;
 pub mod memory;
 pub mod oracle;
 pub mod protocol;
