@@ -7,7 +7,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, printable};
 use crate::network::{self, Network};
 use crate::output::{print, tell};
-use crate::quantity::{age, paths};
+use crate::quantity::{age, day, paths};
 use loft::nix::StorePath;
 use loft::prune::{self, NAR_GRACE, Restored, Trashed, Undone};
 use loft::push::Interrupt;
@@ -43,7 +43,7 @@ pub fn list_trash(invocation: &Invocation, json: bool) -> Result<Exit, Failure> 
 fn line(trash: &Trashed, until: SystemTime, now: SystemTime) -> String {
     let ago = age(now.duration_since(trash.at).unwrap_or_default());
     let left = match until.duration_since(now) {
-        Ok(left) => format!("can be undone for {}", age(left)),
+        Ok(_) => format!("can be undone until {}", day(until)),
         Err(_) => "as far as its NARs are still there".to_owned(),
     };
     let what = match (trash.why, trash.paths) {
