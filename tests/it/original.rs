@@ -81,7 +81,17 @@ impl Machine {
     }
 
     fn start(&self, args: &[&str]) -> Service {
-        self.start_with(self.command(args))
+        let service = self.start_with(self.command(args));
+        // A dry run writes no place.
+        if !args.contains(&"--dry-run") {
+            self.has_looked();
+        }
+        service
+    }
+
+    /// Waits until the service has a place: what becomes valid from now on is new to it.
+    fn has_looked(&self) {
+        eventually("the first look is done", || self.ledger().snapshot(0).is_ok_and(|found| !found.places.is_empty()));
     }
 
     fn start_with(&self, mut command: Command) -> Service {

@@ -7,11 +7,11 @@ use crate::support::loft::Loft;
 use crate::support::nix::Nix;
 use crate::support::process::end_of;
 use crate::support::proxy::{Moment, Proxy, Seen, Verdict};
-use crate::support::pruning::{Pruned, RETENTION, add_closure};
+use crate::support::pruning::{Pruned, RETENTION, add_closure, summary};
 use crate::support::time::{DAY, Time};
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Objects that are neither loft's nor a cache's.
 const FOREIGN: [&str; 5] =
@@ -191,11 +191,14 @@ fn pruning_garage_with_a_listing_that_fails_half_way_is_refused() {
         });
         refuses(&cache, &loft, &proxy.endpoint, &cache.time, "403");
     }
-    // Half of an answer is not a short answer.
+    assert_eq!(cache.visible().len(), 12);
+    // Half of an answer is not a short answer: each is asked for again, and all twelve are seen.
+    let cut = Mutex::new(BTreeSet::new());
     let proxy = Proxy::gated(&cache.bucket().endpoint, move |moment, seen| match moment {
-        Moment::Answered(_) if is_list(seen) => Verdict::Cut(700),
+        Moment::Answered(_) if is_list(seen) && cut.lock().unwrap().insert(seen.target.clone()) => Verdict::Cut(700),
         _ => Verdict::Pass,
     });
-    refuses(&cache, &loft, &proxy.endpoint, &cache.time, "error");
-    assert_eq!(cache.visible().len(), 12);
+    let ended = end_of(&mut cache.prune_command(&loft, &proxy.endpoint, &["--retention", RETENTION, "--remove-most"]));
+    assert_eq!((ended.code, summary(&ended)["removed"].as_u64()), (Some(0), Some(12)), "{ended:?}");
+    assert_eq!(cache.visible(), Vec::<String>::new());
 }

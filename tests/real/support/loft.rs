@@ -68,11 +68,8 @@ impl Loft {
 
     /// A prune with this machine's ledger.
     pub fn prune_command(&self) -> Command {
-        let beside = PathBuf::from(env!("CARGO_BIN_EXE_loft")).with_file_name("examples").join("prune_once");
-        assert!(beside.exists(), "No {}: cargo build --examples", beside.display());
-        let mut command = Command::new(beside);
-        command.env_clear().current_dir(self.home.path()).env("HOME", self.home.path());
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        let mut command = self.command();
+        command.args(["prune", "--json"]);
         command
     }
 
