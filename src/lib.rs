@@ -26,6 +26,7 @@ pub mod pin;
 pub mod plan;
 pub mod prune;
 pub mod push;
+pub mod sign;
 pub mod survey;
 pub mod watch;
 

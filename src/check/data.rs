@@ -186,6 +186,17 @@ async fn read(bucket: Arc<dyn Bucket>, tables: Arc<Tables>, wanted: Wanted) -> R
     task.await.map_err(CheckError::Task)?
 }
 
+/// Reads the NAR that `info` points at, `size` bytes as stored. What is wrong with it, if so.
+pub(crate) async fn fault_of(bucket: Arc<dyn Bucket>, info: &NarInfo, size: u64) -> Result<Option<String>, CheckError> {
+    let listed = Listed { nar: 0, size: Some(size), version: 0 };
+    let wanted = Wanted { info: info.clone(), listed };
+    let verdict = read(bucket, Arc::default(), wanted).await?;
+    Ok(verdict.fault.map(|fault| match fault {
+        Fault::Wrong(why) | Fault::Unsupported(why) => why,
+        Fault::Gone => "its NAR is gone".to_owned(),
+    }))
+}
+
 fn differs(info: &NarInfo, found: &crate::nar::Packed) -> Option<String> {
     let said = info.file_hash.filter(|said| *said != found.file_hash);
     if found.nar_hash != info.nar_hash {

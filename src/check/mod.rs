@@ -21,6 +21,7 @@ mod tables;
 mod verified;
 
 pub use data::Portion;
+pub(crate) use data::fault_of;
 pub use error::CheckError;
 pub use finding::{Finding, Found, Kind, Severity};
 pub use repair::{Mended, Repair, repair};

@@ -35,6 +35,7 @@ mod run;
 mod service;
 mod service_faults;
 mod service_prune;
+mod sign;
 mod status;
 mod store;
 mod store_daemon;

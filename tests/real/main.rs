@@ -9,6 +9,7 @@
 mod original_toml;
 
 mod bucket;
+mod check;
 mod crash;
 mod harness;
 mod hook;

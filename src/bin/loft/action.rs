@@ -1,7 +1,8 @@
 //! What the typed arguments mean, as plain values without clap.
 
 use crate::args::{
-    Arguments, BareAction, Check, Color, Config, Key, Pin, PinRule, Prune, Push, Run, Settings, Status, Verb, Watch,
+    Arguments, BareAction, Check, Color, Config, Key, Pin, PinRule, Prune, Push, Run, Settings, Sign, Status, Verb,
+    Watch,
 };
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
@@ -48,6 +49,7 @@ pub enum Action {
     Hook,
     Status(StatusRequest),
     Check(CheckRequest),
+    Sign(SignRequest),
     GenerateKey {
         name: String,
         out: Option<PathBuf>,
@@ -111,6 +113,16 @@ pub struct UndoRequest {
 }
 
 #[derive(Debug, PartialEq)]
+pub struct SignRequest {
+    /// None: the public halves of the configured keys.
+    pub trusted: Vec<PublicKey>,
+    pub read_data: bool,
+    pub dry_run: bool,
+    /// One JSON object per path on stdout.
+    pub json: bool,
+}
+
+#[derive(Debug, PartialEq)]
 pub struct CheckRequest {
     pub read_data: Option<Portion>,
     pub read_again: bool,
@@ -168,6 +180,11 @@ impl Invocation {
             Some(Verb::Status(Status { to, json, full, local, prometheus })) => {
                 flags.to = to;
                 Action::Status(StatusRequest { json, full, local, metrics: prometheus })
+            }
+            Some(Verb::Sign(sign)) => {
+                let Sign { trusted_public_key: trusted, read_data, dry_run, json, settings } = sign;
+                flags = settings.into();
+                Action::Sign(SignRequest { trusted, read_data, dry_run, json })
             }
             Some(Verb::Check(check)) => Action::Check(check_request(check, &mut flags)),
             Some(Verb::Key(Key::Generate { name, out })) => Action::GenerateKey { name, out },

@@ -114,6 +114,7 @@ The service is handed the paths at once; while it does not run they wait in its 
     Hook,
     Status(Status),
     Check(Check),
+    Sign(Sign),
     /// Make signing keys and show their public half
     #[command(subcommand)]
     Key(Key),
@@ -440,6 +441,34 @@ pub struct Check {
     #[arg(long, conflicts_with = "repair")]
     pub no_probe: bool,
     /// One JSON object per finding on stdout, and one at the end
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// Sign what is in the cache with the configured keys: after a new key was made, say
+///
+/// Nothing is signed on the cache's word alone: a path must carry a valid signature by a trusted key, or its data is read
+/// and hashed with --read-data.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  loft sign --dry-run
+  loft sign --signing-key new.secret --trusted-public-key cache.example.org-1:BASE64
+
+Exit status: 0 all are signed, 1 stopped, 2 some are not, 130 interrupted")]
+pub struct Sign {
+    /// Believe signatures by this key (repeatable) [default: the configured keys' public halves]
+    #[arg(long, value_name = "NAME:BASE64", value_parser = public_key)]
+    pub trusted_public_key: Vec<loft::nix::PublicKey>,
+    /// Read and hash the data of paths that no trusted key has signed, and sign those too
+    #[arg(long)]
+    pub read_data: bool,
+    /// Tell what would be signed and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// One JSON object per path on stdout, and one at the end
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

@@ -23,6 +23,7 @@ mod push;
 mod quantity;
 mod run;
 mod serve;
+mod sign;
 mod signals;
 mod status;
 mod supervisor;
@@ -76,6 +77,7 @@ fn act(invocation: &Invocation) -> Result<Exit, Failure> {
         Action::Serve { dry_run } => serve::serve(invocation, *dry_run),
         Action::Status(request) => status::status(invocation, request),
         Action::Check(request) => check::check(invocation, request),
+        Action::Sign(request) => sign::sign(invocation, request),
         Action::Hook => Ok(hook::hook(invocation)),
         Action::Prune(request) => prune::prune(invocation, request),
         Action::UndoPrune(request) => prune::undo(invocation, request),
