@@ -32,6 +32,8 @@ pub struct Followed {
     pub summary: Summary,
     /// What stopped the last batch, if anything did.
     pub error: Option<PushError>,
+    /// What became valid and is in the cache, pushed or there before; sorted.
+    pub landed: Vec<StorePath>,
     /// Became valid and was not reached because of `error`.
     pub left: Vec<StorePath>,
 }
@@ -146,7 +148,7 @@ impl Follower {
         if error.is_none() {
             self.tally.tell(Event::Finished(&summary));
         }
-        Followed { summary, error, left }
+        Followed { summary, error, landed: self.tally.landed(), left }
     }
 
     async fn last_look(&mut self) -> Result<Vec<StorePath>, PushError> {

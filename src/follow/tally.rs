@@ -55,6 +55,15 @@ impl Tally {
         failed.map(|(path, _)| path.clone()).collect()
     }
 
+    /// What is in the cache.
+    pub fn landed(&self) -> Vec<StorePath> {
+        let fates = self.fates();
+        let landed = fates.iter().filter(|(_, fate)| matches!(fate.outcome, Outcome::Pushed { .. } | Outcome::Present));
+        let mut landed: Vec<StorePath> = landed.map(|(path, _)| path.clone()).collect();
+        landed.sort();
+        landed
+    }
+
     /// Whether the fate of `path` is settled for good.
     pub fn is_told(&self, path: &StorePath) -> bool {
         self.fates().get(path).is_some_and(|fate| fate.is_told)

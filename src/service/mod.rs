@@ -28,7 +28,7 @@ pub use doubts::{Doubts, doubts};
 pub use event::Command;
 pub use lock::{Lock, LockError};
 pub use pace::Pace;
-pub use pruning::Pruning;
+pub use pruning::{Pruning, next_prune};
 pub use socket::path as socket_path;
 
 use crate::ledger::{BucketIdentity, LedgerError};

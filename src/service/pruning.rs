@@ -23,6 +23,11 @@ const AGAIN: Duration = Duration::from_secs(10 * 60);
 /// The timer does not count suspend: so often the clock is looked at.
 const LOOK: Duration = Duration::from_secs(60 * 60);
 
+/// When the next prune is due at the earliest; chance adds to it.
+pub fn next_prune(schedule: Schedule, last: Option<SystemTime>, now: SystemTime) -> SystemTime {
+    timetable::next(schedule, &TimeZone::system(), last, now, 0.0)
+}
+
 impl Service<'_> {
     /// Sets the time of the next prune by the schedule.
     pub(super) fn schedule_prune(&mut self) {

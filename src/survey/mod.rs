@@ -13,7 +13,7 @@ mod records;
 pub use damaged::Damaged;
 pub use nars::{Large, SHOWN_WEEKS, Week};
 pub use paths::Unpacked;
-pub use records::{Lease, Pin, Push, Sweep};
+pub use records::{Lease, Pin, Push, Sweep, Trash};
 
 use crate::bucket::{Bucket, BucketError, CacheInfo, Key};
 use crate::record::BucketRecord;
@@ -59,6 +59,7 @@ pub struct Survey {
     pub leases: Vec<Lease>,
     /// Prunes in progress.
     pub sweeps: Vec<Sweep>,
+    pub trash: Trash,
     pub damaged: Damaged,
 }
 
@@ -70,7 +71,7 @@ pub async fn survey(bucket: &dyn Bucket, depth: Depth) -> Result<Survey, BucketE
     let at = bucket.now().await?;
     let dir = cache_info.as_ref().and_then(|info| info.store_dir.clone()).unwrap_or_default();
 
-    let (nars, records) = tokio::try_join!(nars::tally(bucket, at), records::find(bucket, at))?;
+    let (nars, records) = tokio::try_join!(nars::tally(bucket, at), records::find(bucket, &dir, at))?;
     let Nars { count, bytes, mut largest, weeks, earlier } = nars;
     let (paths, unpacked) = paths::look(bucket, &dir, depth, &mut largest, &mut damaged).await?;
     damaged.add(records.damaged);
@@ -89,6 +90,7 @@ pub async fn survey(bucket: &dyn Bucket, depth: Depth) -> Result<Survey, BucketE
         pins: records.pins,
         leases: records.leases,
         sweeps: records.sweeps,
+        trash: records.trash,
         damaged,
     })
 }

@@ -2,8 +2,8 @@
 
 use super::Damaged;
 use crate::bucket::{Bucket, BucketError, Key, ObjectInfo, Piece, Prefix, Walk};
-use crate::nix::StorePath;
-use crate::record::{LEASE_TTL, LeaseRecord, PushRecord, RecordError, SweepRecord};
+use crate::nix::{NarInfo, StoreDir, StorePath};
+use crate::record::{LEASE_TTL, LeaseRecord, PushRecord, RecordError, SweepRecord, TrashRecord};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 use ulid::Ulid;
@@ -12,6 +12,10 @@ use ulid::Ulid;
 const PUSHES: usize = 5;
 /// Nobody has more pushes than this in progress at once; the others are counted.
 const LEASES: usize = 20;
+/// So many records of what was removed are read; a bucket has one for each prune of the last week.
+const TRASH: u64 = 50;
+/// They hold narinfos, some thousands at most.
+const TRASH_LIMIT: u64 = 32 << 20;
 /// A record names every path of a closure. One that is larger is told by its key alone.
 const LIMIT: u64 = 1 << 20;
 
@@ -60,20 +64,37 @@ pub struct Pin {
     pub newest: SystemTime,
 }
 
+/// What prunes have removed and can still put back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trash {
+    /// Prunes that have left something.
+    pub records: u64,
+    pub paths: u64,
+    /// Bytes of their NARs, as stored.
+    pub bytes: u64,
+    /// By the store's clock.
+    pub oldest: Option<SystemTime>,
+    pub newest: Option<SystemTime>,
+    /// Whether all records were read.
+    pub is_exact: bool,
+}
+
 #[derive(Debug, Default)]
 pub struct Records {
     pub pushes: Vec<Push>,
     pub pins: Vec<Pin>,
     pub leases: Vec<Lease>,
     pub sweeps: Vec<Sweep>,
+    pub trash: Trash,
     pub damaged: Damaged,
 }
 
-pub async fn find(bucket: &dyn Bucket, now: SystemTime) -> Result<Records, BucketError> {
+pub async fn find(bucket: &dyn Bucket, dir: &StoreDir, now: SystemTime) -> Result<Records, BucketError> {
     let mut records = Records::default();
     records.find_pushes(bucket, now).await?;
     records.find_leases(bucket, now).await?;
     records.find_sweeps(bucket).await?;
+    records.find_trash(bucket, dir).await?;
     records.pins = pins(bucket).await?;
     Ok(records)
 }
@@ -114,6 +135,33 @@ impl Records {
             let who = record.map(|record| record.who);
             self.sweeps.push(Sweep { since: object.modified, who, condemned });
         }
+        Ok(())
+    }
+
+    async fn find_trash(&mut self, bucket: &dyn Bucket, dir: &StoreDir) -> Result<(), BucketError> {
+        let mut walk = Walk::new(bucket, Piece::of(Prefix::trash()));
+        let mut trash = Trash { is_exact: true, ..Trash::default() };
+        while let Some(objects) = walk.next().await? {
+            for object in objects {
+                trash.records += 1;
+                let at = Some(object.modified);
+                trash.oldest = trash.oldest.map_or(at, |oldest| Some(oldest.min(object.modified)));
+                trash.newest = trash.newest.max(at);
+                if trash.records > TRASH || object.size > TRASH_LIMIT {
+                    trash.is_exact = false;
+                    continue;
+                }
+                let (key, got) = (&object.key, bucket.get(&object.key, TRASH_LIMIT).await);
+                let Some((_, bytes)) = self.damaged.or_note(key, got)?.flatten() else { continue };
+                let Some(record) = self.damaged.or_name(key, TrashRecord::parse(key.as_str(), &bytes)) else {
+                    continue;
+                };
+                trash.paths += record.removed.len() as u64;
+                let infos = record.removed.iter().filter_map(|removed| NarInfo::parse(dir, &removed.bytes()).ok());
+                trash.bytes += infos.map(|info| info.file_size.unwrap_or(info.nar_size.get())).sum::<u64>();
+            }
+        }
+        self.trash = trash;
         Ok(())
     }
 

@@ -60,6 +60,13 @@ fn what_goes_can_be_undone_until_its_grace_has_passed() {
     cache.run(0, &["prune", "--list-trash"]).prints(&[&id, "1 path removed, by ann@", "can be undone until 20"]);
     assert_eq!(cache.run(0, &["prune", "--list-trash", "--json"]).events("trash")[0]["id"], id.as_str());
 
+    let status = cache.run(0, &["status"]);
+    status.prints(&["Trash      1 path, ", " to be freed from 20"]);
+    let trash = &cache.run(0, &["status", "--json"]).json()[0]["cache"]["trash"];
+    assert_eq!((&trash["prunes"], &trash["paths"], &trash["is_exact"]), (&1.into(), &1.into(), &true.into()));
+    let stored: u64 = cache.keys("nar/").iter().map(|key| fs::metadata(cache.at(key)).unwrap().len()).max().unwrap();
+    assert!(trash["bytes"].as_u64().is_some_and(|bytes| 0 < bytes && bytes <= stored), "{trash}");
+
     // A second prune finds nothing to do.
     cache.run(0, &["prune"]).tells(&["3 paths in the cache", "No path had to go"]);
 

@@ -262,7 +262,7 @@ fn a_mistake_is_told_before_the_command_starts() {
         (&["run", "--store", &store, "--to", &to, "--signing-key", "missing"], "missing"),
         (&["run", "--store", "local?root=/nowhere/at/all", "--to", &to], "nix-store --init"),
         (&["-c", "missing.toml", "run", "--store", &store, "--to", &to], "missing.toml"),
-        (&["run", "--pin", "x"], "--pin"),
+        (&["run", "--keep-days", "3"], "--pin NAME"),
     ] {
         let mut loft = job.loft(arguments);
         said(loft.args(["--", "touch", "ran"]).output().unwrap(), 1).tells(&["error: ", tells]);
@@ -465,4 +465,39 @@ fn ctrl_c_that_ends_the_command_does_not_stop_the_push() {
         assert_eq!(output.status.code(), Some(130), "{output:?}");
         assert!(paths.iter().all(|path| job.is_cached(path)), "{output:?}");
     }
+}
+
+#[test]
+fn what_a_command_built_is_pinned_where_it_succeeds() {
+    let job = Job::new();
+    let cache = format!("file://{}", job.at("cache").display());
+    let store = format!("local?root={}", job.store.root().display());
+    let mut built = Vec::new();
+    for (end, code) in [("exit 3", 3), ("true", 0)] {
+        let _ = fs::remove_file(job.at("runs"));
+        let _ = fs::remove_file(job.at("go"));
+        let rule = ["run", "--to", &cache, "--store", &store, "--pin", "nightly", "--keep-last", "2", "--"];
+        let mut loft = job.loft(&rule);
+        loft.args(["sh", "-c", &Job::script(end)]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = job.start(loft);
+        // In two batches.
+        let early = job.store.add(&format!("early-{code}")).contents("early").finish();
+        wait_for("the first lands while the command runs", || job.is_cached(&early));
+        let late = job.store.add(&format!("late-{code}")).contents("late").reference(&early).finish();
+        job.go();
+        let said = ends(child, code);
+        assert_eq!(said.stderr.contains("Pinned 2 paths as nightly."), code == 0, "{said:?}");
+        built = vec![early.to_string(), late.to_string()];
+    }
+    let listed = job.loft(&["pin", "list", "--json", "--to", &cache]).output().unwrap();
+    // One pin for a run, and none for the one that failed.
+    let pin: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    built.sort();
+    assert_eq!((&pin["roots"], &pin["keep"]), (&built.into(), &serde_json::json!({"last": 2})));
+
+    let ran = job.loft(&["run", "--pin", "x", "--to", &cache, "--store", &store, "--", "true"]).output().unwrap();
+    assert_eq!(ran.status.code(), Some(0));
+    assert!(String::from_utf8(ran.stderr).unwrap().contains("warning: Nothing is pinned as x"));
+    let ran = job.loft(&["run", "--keep-days", "3", "--", "true"]).output().unwrap();
+    assert_eq!(ran.status.code(), Some(1));
 }

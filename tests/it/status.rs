@@ -235,6 +235,24 @@ fn what_needs_no_bucket_asks_it_nothing() {
 }
 
 #[test]
+fn prunes_are_told_as_they_were_and_as_they_will_be() {
+    let here = Here::new();
+    here.ledger();
+    assert!(!here.look(&["status", "--local"]).stdout.contains("Pruned"));
+    let toml = fs::read_to_string(here.path("loft.toml")).unwrap();
+    fs::write(here.path("loft.toml"), toml + "prune_enabled = true\nprune_schedule = \"24h\"\n").unwrap();
+    assert!(here.look(&["status", "--local"]).stdout.contains("Pruned     never; next soon\n"));
+    let began = SystemTime::now() - Duration::from_secs(3 * 3600 + 60);
+    here.ledger().watch().note_prune(began, 3, 1 << 30).unwrap();
+    let told = here.look(&["status", "--local"]).stdout;
+    assert!(told.contains("Pruned     3 paths, 1.00 GiB freed; last time 3 h ago; next in 20 h\n"), "{told}");
+    let prunes = &json(&here.look(&["status", "--local", "--json"]))["local"]["prunes"];
+    assert_eq!((&prunes["removed"], &prunes["freed"]), (&3.into(), &(1u64 << 30).into()));
+    let last = prunes["last"].as_u64().unwrap();
+    assert_eq!(prunes["next"].as_u64().unwrap() - last, 24 * 3600);
+}
+
+#[test]
 fn a_running_service_is_seen() {
     let here = Here::new();
     here.ledger();

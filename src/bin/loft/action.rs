@@ -31,6 +31,7 @@ pub enum Action {
     /// Push what becomes valid while this runs.
     Run {
         command: Vec<OsString>,
+        pin: Option<loft::push::Pin>,
     },
     ClearLedger,
     FillLedger,
@@ -166,9 +167,10 @@ impl Invocation {
             }
             Some(Verb::Push(Push { pin: None, keep, .. })) if keep.is_given() => return Err(rule_without_pin()),
             Some(Verb::Push(push)) => Action::Push(push_request(push, &mut flags)),
-            Some(Verb::Run(Run { settings, command })) => {
+            Some(Verb::Run(Run { pin: None, keep, .. })) if keep.is_given() => return Err(rule_without_pin()),
+            Some(Verb::Run(Run { pin, keep, settings, command })) => {
                 flags = settings.into();
-                Action::Run { command }
+                Action::Run { command, pin: pin_of(pin, &keep) }
             }
             Some(Verb::Watch(Watch { settings, dry_run })) => {
                 flags = settings.into();
@@ -218,7 +220,7 @@ fn push_request(push: Push, flags: &mut Flags) -> PushRequest {
     PushRequest {
         roots,
         closure: !push.no_closure,
-        pin: push.pin.map(|name| loft::push::Pin { name, keep: keep(&push.keep) }),
+        pin: pin_of(push.pin, &push.keep),
         dry_run: push.dry_run,
         json: push.json,
         use_ledger: true,
@@ -248,6 +250,10 @@ fn pin_action(typed: Pin, flags: &mut Flags) -> Action {
 fn rule_without_pin() -> clap::Error {
     let message = "--keep-days and --keep-last say how long a pin holds; name it with --pin NAME";
     Arguments::command().error(ErrorKind::MissingRequiredArgument, message)
+}
+
+fn pin_of(name: Option<String>, rule: &PinRule) -> Option<loft::push::Pin> {
+    name.map(|name| loft::push::Pin { name, keep: keep(rule) })
 }
 
 fn keep(rule: &PinRule) -> Keep {

@@ -214,6 +214,11 @@ Exit status: the command's own where that is not 0 (128 + n when signal n ended 
 found, 126 not started); else 0 all landed, 1 pushing stopped, 2 some paths did not land, 130
 pushing interrupted. A mistake in the configuration is 1, and then the command does not run.")]
 pub struct Run {
+    /// Where the command succeeds, keep all that it built in the cache under this name
+    #[arg(long, value_name = "NAME", value_parser = pin_name)]
+    pub pin: Option<String>,
+    #[command(flatten)]
+    pub keep: PinRule,
     #[command(flatten)]
     pub settings: Settings,
     /// The command and its arguments, after `--`

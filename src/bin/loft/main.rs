@@ -72,7 +72,7 @@ fn act(invocation: &Invocation) -> Result<Exit, Failure> {
         Action::CheckConfig => config::check(invocation),
         Action::ClearLedger => config::clear_ledger(invocation),
         Action::Push(request) => push::push(invocation, request),
-        Action::Run { command } => run::run(invocation, command),
+        Action::Run { command, pin } => run::run(invocation, command, pin.as_ref()),
         Action::FillLedger => push::fill_ledger(invocation),
         Action::Serve { dry_run } => serve::serve(invocation, *dry_run),
         Action::Status(request) => status::status(invocation, request),

@@ -11,7 +11,9 @@ use crate::quantity::paths;
 use crate::signals::Signals;
 use crate::terminal::Terminal;
 use loft::follow::{Followed, follow};
-use loft::push::{Ends, Interrupt, Options, PushError};
+use loft::nix::StorePath;
+use loft::pin::{self, PinError};
+use loft::push::{Ends, Interrupt, Lessee, Options, Pin, PushError};
 use loft::report::{Event, Report, Summary};
 use loft::store::{self, Store, StoreError};
 use loft::watch::{Place, look};
@@ -23,7 +25,7 @@ use tokio::process::Command;
 use tokio::sync::oneshot;
 use tokio::task::{LocalSet, spawn_local};
 
-pub fn run(invocation: &Invocation, command: &[OsString]) -> Result<Exit, Failure> {
+pub fn run(invocation: &Invocation, command: &[OsString], pin: Option<&Pin>) -> Result<Exit, Failure> {
     // A mistake is told before the command starts: afterwards hours of building may be lost.
     let loaded = config::read(invocation)?;
     loaded.bucket()?;
@@ -35,7 +37,7 @@ pub fn run(invocation: &Invocation, command: &[OsString]) -> Result<Exit, Failur
     let ends = network.ends(&loaded, store, talk.clone())?;
     let trouble = Trouble::of(&ends.ledger);
     let place = look(ends.store.as_ref(), &Place::Nowhere).map_err(PushError::Store)?.place;
-    let result = network.run(LocalSet::new().run_until(beside(command, &ends, options, place, talk)));
+    let result = network.run(LocalSet::new().run_until(beside(command, &ends, options, place, talk, pin)));
     trouble.tell_new(&ends.ledger);
     network.stop();
     result
@@ -48,6 +50,7 @@ async fn beside(
     options: Options,
     place: Place,
     talk: Arc<Talk>,
+    pin: Option<&Pin>,
 ) -> Result<Exit, Failure> {
     let Some((program, arguments)) = command.split_first() else { return Ok(Exit::Done) };
     let mut signals = Signals::catch()?;
@@ -63,6 +66,9 @@ async fn beside(
     };
     let (over, ended) = oneshot::channel();
     let interrupt = options.interrupt.clone();
+    let (who, lasting) = (options.who.clone(), interrupt.clone());
+    let (bucket, clock, report) = (ends.bucket.clone(), ends.clock.clone(), ends.report.clone());
+    let lessee = Lessee { bucket, clock, report, who, interrupt: lasting };
     let ends = ends.clone();
     // In a task of its own: not even a bug in it may touch the command.
     let following = spawn_local(async move {
@@ -84,18 +90,52 @@ async fn beside(
         std::process::exit(failure.unwrap_or(Exit::Interrupted).code().into());
     });
     let followed = following.await;
-    stopping.abort();
     let own = match followed {
-        Ok(followed) => end(followed),
+        Ok(mut followed) => {
+            let landed = std::mem::take(&mut followed.landed);
+            let own = end(followed);
+            match pin {
+                // A build that failed is no release.
+                Some(pin) if failure.is_none() && own == Exit::Done => keep(&lessee, pin, landed, &talk).await,
+                _ => own,
+            }
+        }
         // The panic hook has told it.
         Err(_) => Exit::Stopped,
     };
+    stopping.abort();
     Ok(failure.unwrap_or(own))
+}
+
+/// All that became valid is one pin, whatever batches it went in.
+async fn keep(lessee: &Lessee, pin: &Pin, landed: Vec<StorePath>, talk: &Talk) -> Exit {
+    if landed.is_empty() {
+        tell(&format!("warning: Nothing is pinned as {}: nothing became valid that is in the cache\n", pin.name));
+        return Exit::Done;
+    }
+    let count = landed.len() as u64;
+    match pin::add(lessee, &pin.name, landed, pin.keep).await {
+        Ok(()) => {
+            if talk.tells_all {
+                tell(&format!("Pinned {} as {}.\n", paths(count), pin.name));
+            }
+            Exit::Done
+        }
+        Err(PinError::Lease(PushError::Interrupted)) => Exit::Interrupted,
+        Err(error) => {
+            tell(
+                &Failure::from(error)
+                    .hint(format!("all was pushed; pin it with: loft pin add {} PATH", pin.name))
+                    .render(),
+            );
+            Exit::Unfinished
+        }
+    }
 }
 
 /// Tells what the summary has not.
 fn end(followed: Followed) -> Exit {
-    let Followed { summary, error, left } = followed;
+    let Followed { summary, error, left, .. } = followed;
     let Some(error) = error else { return push::exit(&summary) };
     let missing = match left.len() as u64 + summary.failed + summary.interrupted {
         0 => String::new(),

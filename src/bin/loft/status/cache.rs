@@ -2,8 +2,9 @@
 
 use super::chart;
 use super::layout::Page;
-use crate::quantity::{age, bytes, paths};
-use loft::survey::{Large, Pin, Survey, Unpacked};
+use crate::quantity::{age, bytes, day, paths};
+use loft::prune::NAR_GRACE;
+use loft::survey::{Large, Pin, Survey, Trash, Unpacked};
 use std::time::SystemTime;
 
 /// Pins that are named; the others are counted.
@@ -23,6 +24,7 @@ pub fn page(name: &str, found: &Survey) -> String {
     }
     pushes(&mut page, found);
     work(&mut page, found);
+    trash(&mut page, &found.trash);
     pins(&mut page, &found.pins);
     if found.damaged.count > 0 {
         page.line("Damaged", &format!("{} that could not be understood:", objects(found.damaged.count)));
@@ -81,6 +83,18 @@ fn work(page: &mut Page, found: &Survey) {
         let over = sweep.condemned.map(|count| format!(", over {}", paths(count))).unwrap_or_default();
         page.line("Pruning", &format!("{who}, for {}{over}", since(sweep.since, found.at)));
     }
+}
+
+fn trash(page: &mut Page, trash: &Trash) {
+    let (Some(oldest), Some(newest)) = (trash.oldest, trash.newest) else { return };
+    if trash.paths == 0 && trash.is_exact {
+        return;
+    }
+    let about = if trash.is_exact { "" } else { "more than " };
+    let (first, last) = (day(oldest + NAR_GRACE), day(newest + NAR_GRACE));
+    let when = if first == last { format!("from {first} on") } else { format!("from {first} to {last}") };
+    let (count, size) = (paths(trash.paths), bytes(trash.bytes));
+    page.line("Trash", &format!("{about}{count}, {size} to be freed {when}; loft prune --list-trash tells more"));
 }
 
 fn pins(page: &mut Page, pins: &[Pin]) {

@@ -3,6 +3,7 @@
 use super::local::Local;
 use crate::failure::Failure;
 use loft::ledger::{KnownBucket, Queued, Scan, Snapshot};
+use loft::prune::NAR_GRACE;
 use loft::survey::{Survey, Week};
 use serde_json::{Value, json};
 use std::time::SystemTime;
@@ -25,13 +26,13 @@ pub fn object(local: &Local, cache: &Result<Option<(String, Survey)>, Failure>) 
 
 fn local(local: &Local) -> Value {
     match &local.snapshot {
-        Ok(Some(snapshot)) => self::snapshot(snapshot),
+        Ok(Some(snapshot)) => self::snapshot(snapshot, local.next_prune(snapshot)),
         Ok(None) => Value::Null,
         Err(error) => json!({"error": error}),
     }
 }
 
-fn snapshot(snapshot: &Snapshot) -> Value {
+fn snapshot(snapshot: &Snapshot, next_prune: Option<SystemTime>) -> Value {
     let Snapshot { queue, totals, .. } = snapshot;
     let last_success = (totals.last_success > 0).then_some(totals.last_success);
     json!({
@@ -57,6 +58,13 @@ fn snapshot(snapshot: &Snapshot) -> Value {
             "nar_size": totals.nar_size,
             "file_size": totals.file_size,
             "last_success": last_success,
+        },
+        "prunes": {
+            "last": snapshot.prunes.last.map(seconds),
+            "last_success": snapshot.prunes.last_success.map(seconds),
+            "removed": snapshot.prunes.removed,
+            "freed": snapshot.prunes.freed,
+            "next": next_prune.map(seconds),
         },
     })
 }
@@ -119,6 +127,14 @@ fn survey(name: &str, found: &Survey) -> Value {
         "sweeps": found.sweeps.iter().map(|sweep| json!({
             "who": sweep.who, "since": seconds(sweep.since), "condemned": sweep.condemned,
         })).collect::<Vec<_>>(),
+        "trash": {
+            "prunes": found.trash.records,
+            "paths": found.trash.paths,
+            "bytes": found.trash.bytes,
+            "is_exact": found.trash.is_exact,
+            "freed_from": found.trash.oldest.map(|at| seconds(at + NAR_GRACE)),
+            "freed_until": found.trash.newest.map(|at| seconds(at + NAR_GRACE)),
+        },
         "pins": found.pins.iter().map(|pin| json!({
             "name": pin.name, "count": pin.count, "newest": seconds(pin.newest),
         })).collect::<Vec<_>>(),

@@ -3,10 +3,11 @@
 use super::layout::Page;
 use crate::failure::Failure;
 use crate::quantity::{age, batches, bytes, paths};
+use loft::config::{PruneSettings, Settings};
 use loft::ledger::{Ledger, Queued, Scan, Snapshot};
-use loft::service::Lock;
+use loft::service::{Lock, next_prune};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 /// Paths of the queue that are read; programs may want them all, within reason.
@@ -19,6 +20,7 @@ pub struct Local {
     pub file: PathBuf,
     /// Whether `scan_on_startup` is set.
     pub scans: bool,
+    pub prune: PruneSettings,
     /// Whether a service works with this ledger now.
     pub is_running: bool,
     /// Nothing where there is no ledger; an error where it could not be read.
@@ -26,7 +28,9 @@ pub struct Local {
 }
 
 impl Local {
-    pub fn read(file: &Path, scans: bool, at: SystemTime) -> Self {
+    pub fn read(settings: &Settings, at: SystemTime) -> Self {
+        let file = &settings.ledger;
+        let (scans, prune) = (settings.service.scan_on_startup, settings.prune.clone());
         let snapshot = match Ledger::view(file) {
             None => Ok(None),
             Some(ledger) => ledger.snapshot(LISTED).map(Some).map_err(|error| {
@@ -34,7 +38,12 @@ impl Local {
                 ledger.trouble().unwrap_or_else(|| loft::remedy::chain(&error))
             }),
         };
-        Self { at, file: file.to_owned(), scans, is_running: Lock::is_held(file), snapshot }
+        Self { at, file: file.clone(), scans, prune, is_running: Lock::is_held(file), snapshot }
+    }
+
+    /// When the service prunes next, at the earliest.
+    pub fn next_prune(&self, snapshot: &Snapshot) -> Option<SystemTime> {
+        self.prune.enabled.then(|| next_prune(self.prune.schedule, snapshot.prunes.last, self.at))
     }
 
     /// Why this half could not be told.
@@ -155,8 +164,29 @@ impl Local {
             }
             page.line("Pushed", &text);
         }
+        self.prunes(page, snapshot);
         let size = bytes(snapshot.bytes);
         page.line("Ledger", &format!("{} ({size}), knows {}", snapshot.file.display(), paths(snapshot.rows)));
+    }
+
+    fn prunes(&self, page: &mut Page, snapshot: &Snapshot) {
+        let next = self.next_prune(snapshot);
+        let prunes = &snapshot.prunes;
+        if prunes.last_success.is_none() && next.is_none() {
+            return;
+        }
+        let mut text = match prunes.last_success {
+            Some(last) => {
+                format!("{}, {} freed; last time {}", paths(prunes.removed), bytes(prunes.freed), self.ago(last))
+            }
+            None => "never".to_owned(),
+        };
+        if let Some(next) = next {
+            let left = next.duration_since(self.at).unwrap_or_default();
+            let when = if left.is_zero() { "soon".to_owned() } else { format!("in {}", age(left)) };
+            text.push_str(&format!("; next {when}"));
+        }
+        page.line("Pruned", &text);
     }
 
     fn since(&self, time: SystemTime) -> String {

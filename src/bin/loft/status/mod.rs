@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 pub fn status(invocation: &Invocation, request: &StatusRequest) -> Result<Exit, Failure> {
     let loaded = config::read(invocation)?;
-    let local = Local::read(&loaded.settings.ledger, loaded.settings.service.scan_on_startup, SystemClock.wall());
+    let local = Local::read(&loaded.settings, SystemClock.wall());
     if let Some(to) = &request.metrics {
         return metrics::write(local, to.as_deref());
     }
