@@ -26,6 +26,11 @@ pub enum PinError {
     Lease(#[from] PushError),
     #[error("Nothing was pinned: {0} is not in the cache; push it first (`loft push --pin NAME` does both)")]
     Absent(StorePath),
+    #[error(
+        "Nothing was pinned: this machine could not renew its lease on the bucket in time (asleep, or without a network); \
+         pin again"
+    )]
+    LeaseLost,
     #[error("There is no pin {0}; `loft pin list` tells which there are")]
     NoPin(String),
 }
@@ -47,20 +52,29 @@ pub struct Pinned {
 pub async fn add(lessee: &Lessee, name: &str, roots: Vec<StorePath>, keep: Keep) -> Result<(), PinError> {
     let paths = roots.iter().map(|root| root.hash_part()).collect();
     let lease = Lease::take(lessee, &paths).await?;
-    let result = add_under(lessee, name, roots, keep).await;
+    let result = add_under(lessee, &lease, name, roots, keep).await;
     lease.release().await;
     result
 }
 
-async fn add_under(lessee: &Lessee, name: &str, roots: Vec<StorePath>, keep: Keep) -> Result<(), PinError> {
+async fn add_under(
+    lessee: &Lessee,
+    lease: &Lease,
+    name: &str,
+    roots: Vec<StorePath>,
+    keep: Keep,
+) -> Result<(), PinError> {
     let bucket = lessee.bucket.as_ref();
     must_be_there(bucket, &roots).await?;
     let now = lessee.clock.wall();
     let record = PinRecord::new(lessee.who.clone(), seconds(now), roots.clone(), keep);
     let key = Key::pin(name, Ulid::from_datetime(now));
-    bucket.put(&key, Body::from(Bytes::from(record.print())), Headers::RECORD).await?;
+    // Without the lease a prune may be deleting what the pin names.
+    let within = lease.remaining().map_err(|_| PinError::LeaseLost)?;
+    bucket.put_before(&key, Body::from(Bytes::from(record.print())), Headers::RECORD, within).await?;
     // Success is claimed only for what is still there.
-    if let Err(error) = must_be_there(bucket, &roots).await {
+    let seen = must_be_there(bucket, &roots).await;
+    if let Err(error) = seen.and_then(|()| lease.remaining().map(drop).map_err(|_| PinError::LeaseLost)) {
         bucket.delete(&key).await?;
         return Err(error);
     }

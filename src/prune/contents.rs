@@ -9,7 +9,7 @@ use crate::bucket::{Key, Kind, ObjectInfo, Prefix, Upload, list_all, nar_info_pa
 use crate::catalog::{self, Read, Reader};
 use crate::nix::{NarUrl, PathHash};
 use crate::push::SWEEP_LIFE;
-use crate::record::{MAX_SIZE, TrashRecord};
+use crate::record::{MAX_SIZE, TrashRecord, Why};
 use crate::report::Event;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
@@ -231,7 +231,9 @@ impl Contents {
                     orphan.trashed = Some(object.modified);
                 }
             }
-            for removed in record.removed.iter().filter(|removed| missing.contains(&removed.path)) {
+            // What was set aside as damaged comes back only when somebody says so.
+            let is_sound = record.why == Why::Retention;
+            for removed in record.removed.iter().filter(|removed| is_sound && missing.contains(&removed.path)) {
                 self.in_trash.insert(removed.path, object.key.clone());
             }
             self.trash.push(Trash { key: object.key, at: object.modified });

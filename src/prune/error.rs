@@ -16,7 +16,7 @@ pub enum PruneError {
     /// The lease of a restoration.
     #[error(transparent)]
     Lease(PushError),
-    #[error("Nothing was removed: {0}")]
+    #[error("The prune was refused: {0}")]
     Refused(#[from] Refusal),
     #[error(
         "There is no trash record {0} in the bucket: it was undone or has expired, or the id is wrong (loft prune --list-trash tells which there are)"

@@ -105,7 +105,7 @@ pub async fn collect(
     }
     // A trash record is needed for as long as a NAR that it names is there.
     let grace = options.nar_grace + SWEEP_LIFE;
-    let all_gone = failures == 0 && !options.interrupt.is_raised() && is_settled(contents, garbage);
+    let all_gone = failures == 0 && !options.interrupt.is_raised() && is_settled(contents, garbage, grace);
     let over = |at: SystemTime| contents.opened.now.duration_since(at).is_ok_and(|age| age > grace);
     let trash = contents.trash.iter().filter(|trash| all_gone && over(trash.at)).map(|trash| &trash.key);
     for key in garbage.records.iter().chain(trash) {
@@ -118,8 +118,9 @@ pub async fn collect(
 }
 
 /// Whether no NAR waits for more than its grace: for the end of a push, say.
-fn is_settled(contents: &Contents, garbage: &Garbage) -> bool {
-    let trashed = contents.orphans.values().filter(|orphan| orphan.trashed.is_some()).count();
+fn is_settled(contents: &Contents, garbage: &Garbage, grace: Duration) -> bool {
+    let over = |since: SystemTime| contents.opened.now.duration_since(since).is_ok_and(|age| age > grace);
+    let trashed = contents.orphans.values().filter(|orphan| orphan.trashed.is_some_and(over)).count();
     garbage.due.len() == trashed || contents.records.oldest_lease().is_none() && !contents.nar_unknown
 }
 

@@ -29,6 +29,8 @@ const DELETE_WITHIN: Duration = Duration::from_secs(60);
 const ROUNDING: Duration = Duration::from_secs(2);
 /// Deletes at once.
 const PARALLEL: usize = 32;
+/// Before a failed delete is sent again, where the store does not say for how long.
+const PAUSE: Duration = Duration::from_millis(500);
 /// A failed delete is sent so often in all.
 const TRIES: u32 = 3;
 /// Paths of one sweep: the store deletes some hundred a second, and their narinfos are held in memory.
@@ -137,7 +139,11 @@ impl Sweep<'_> {
         orphans: Vec<NarUrl>,
         summary: &mut Summary,
     ) -> Result<Swept, PruneError> {
-        let wanted: HashSet<PathHash> = condemned.iter().copied().collect();
+        let mut wanted: HashSet<PathHash> = condemned.iter().copied().collect();
+        if let Ground::Damage(ruins) = ground {
+            // What is damaged may be in a later batch than what refers to it.
+            wanted.extend(ruins.paths.keys());
+        }
         let listed = contents.look_again(self.ends, &wanted).await?;
         let kept = ground.kept(contents, &listed);
         let graph = &contents.graph;
@@ -148,6 +154,14 @@ impl Sweep<'_> {
         summary.rescued += condemned.len() as u64 - doomed.len() as u64;
         if doomed.is_empty() && orphans.is_empty() {
             return Ok(Swept::Done);
+        }
+        if self.options.interrupt.is_raised() {
+            return Ok(Swept::Unfinished);
+        }
+        if self.left().is_zero() {
+            let message = "The second look took longer than a sweep may last, so nothing was removed by this one";
+            self.ends.report.event(Event::Warning { message });
+            return Ok(Swept::Unfinished);
         }
         self.put(&Key::trash(self.id), self.trash(contents, ground.why(), &doomed, &bytes, orphans).print()).await?;
         if !doomed.is_empty() {
@@ -250,6 +264,8 @@ impl Sweep<'_> {
                     self.ends.report.event(Event::Warning { message: &message });
                     summary.failed += 1;
                     order.failed = true;
+                    // Who may not delete this may not delete the others.
+                    is_stopped |= matches!(error.remedy(), Remedy::FixConfig | Remedy::Stop);
                 }
             }
         }
@@ -272,6 +288,8 @@ impl Sweep<'_> {
                     if tries == TRIES {
                         break Err(error);
                     }
+                    let wait = error.retry_after().unwrap_or(PAUSE * tries);
+                    tokio::time::sleep(wait.min(self.left())).await;
                 }
                 result => break result,
             }

@@ -70,6 +70,11 @@ pub async fn undo(ends: &Ends, options: &Options, id: Ulid) -> Result<Undone, Pr
         for (path, restored) in &mut paths {
             let removed = record.removed.iter().find(|removed| removed.path == *path);
             if let (Restored::Failed(_), Some(removed)) = (&*restored, removed) {
+                // Somebody has pushed it again, in good order.
+                if ends.bucket.head(&Key::nar_info(path)).await?.is_some() {
+                    *restored = Restored::Present;
+                    continue;
+                }
                 put_as_it_was(ends.bucket.as_ref(), path, removed.bytes()).await?;
                 *restored = Restored::Done;
             }

@@ -33,10 +33,29 @@ impl Service<'_> {
             let _ = ends.ledger.watch().end_outage("prune");
             return;
         };
+        if matches!(pruning.schedule, Schedule::Daily { .. })
+            && ends.ledger.watch().prunes().is_ok_and(|prunes| prunes.last.is_none())
+        {
+            // So that the first one is caught up, too, where the machine is off at that time.
+            let _ = ends.ledger.watch().note_refused_prune(ends.clock.wall());
+        }
         // A ledger that cannot be read has an outage of its own; the schedule then counts from now.
         let last = ends.ledger.watch().prunes().ok().and_then(|prunes| prunes.last);
         let now = ends.clock.wall();
         self.prune_at = Some(timetable::next(pruning.schedule, &TimeZone::system(), last, now, chance()));
+    }
+
+    /// The clock may have been set back since: then the time that was set is too far away.
+    pub(super) fn mind_the_clock(&mut self) {
+        let (Some(at), Some(pruning)) = (self.prune_at, &self.setup.prune) else { return };
+        let longest = match pruning.schedule {
+            Schedule::Every(interval) => interval + interval / 10,
+            Schedule::Daily { .. } => Duration::from_secs(26 * 60 * 60),
+        };
+        let left = at.duration_since(self.setup.ends.clock.wall()).unwrap_or_default();
+        if left > longest.max(AGAIN * 2) {
+            self.schedule_prune();
+        }
     }
 
     pub(super) fn prune_is_due(&self) -> bool {
@@ -77,7 +96,7 @@ impl Service<'_> {
         match failed {
             Failed::Prune(error) => match error.as_ref() {
                 PruneError::Interrupted => return false,
-                PruneError::Refused(Refusal::OtherSweep { .. } | Refusal::Unlisted(_)) => {
+                PruneError::Refused(Refusal::OtherSweep { .. }) => {
                     self.prune_again_soon();
                     return false;
                 }

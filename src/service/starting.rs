@@ -14,6 +14,7 @@ use tokio::time::Instant;
 impl Service<'_> {
     /// Starts the next piece of work, where there is one and nothing forbids it.
     pub(super) async fn start_work(&mut self) {
+        self.mind_the_clock();
         // The ledger, too: where nothing can leave the queue, the same paths would be due again at once.
         let needs = [Need::Bucket, Need::Store, Need::Ledger];
         if self.under_way.is_some() || !needs.iter().all(|need| self.outages.allow(*need)) {

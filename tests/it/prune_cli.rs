@@ -130,7 +130,7 @@ fn many_paths_are_cut_unless_all_are_wanted() {
     assert!(paths.iter().all(|path| all.contains(path.as_str())) && !all.contains("more"));
 
     // More than half: refused, with the way out.
-    cache.run(1, &["prune"]).tells(&["error: Nothing was removed", "25 of 25 paths", "--remove-most"]);
+    cache.run(1, &["prune"]).tells(&["error: The prune was refused", "25 of 25 paths", "--remove-most"]);
     assert_eq!(paths.iter().filter(|path| cache.has(path)).count(), 25);
     cache.run(0, &["--quiet", "prune", "--remove-most"]);
     assert_eq!(paths.iter().filter(|path| cache.has(path)).count(), 0);
@@ -140,7 +140,7 @@ fn many_paths_are_cut_unless_all_are_wanted() {
 fn refusals_exit_1_and_say_what_to_do() {
     let cache = LocalCache::new("");
     fs::create_dir(cache.path("cache")).unwrap();
-    cache.run(1, &["prune"]).tells(&["error: Nothing was removed", "nix-cache-info", "wrong bucket"]);
+    cache.run(1, &["prune"]).tells(&["error: The prune was refused", "nix-cache-info", "wrong bucket"]);
     let (cache, _) = aged("");
     fs::create_dir_all(cache.at("loft/v1/sweep")).unwrap();
     let sweep = cache.at(&format!("loft/v1/sweep/{ID}"));

@@ -126,7 +126,8 @@ pub fn summary(counts: &Counts, summary: &Summary, took: Duration) -> String {
     if removed > 0 {
         let _ =
             writeln!(text, "  their NARs are freed by a prune in {}; until then they come back with:", days(NAR_GRACE));
-        for id in summary.trash.iter().take(IDS) {
+        // What went last is referred to by what went first.
+        for id in summary.trash.iter().rev().take(IDS) {
             let _ = writeln!(text, "  loft prune --undo {id}");
         }
         if summary.trash.len() > IDS {
