@@ -12,6 +12,7 @@ mod bucket_directory;
 mod bucket_retry;
 mod bucket_s3;
 mod check;
+mod check_cli;
 mod check_damage;
 mod cli;
 mod config;

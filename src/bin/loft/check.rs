@@ -42,11 +42,12 @@ pub fn check(invocation: &Invocation, request: &CheckRequest) -> Result<Exit, Fa
         let bucket =
             bucket::open(loaded.bucket()?, &environment, clock.clone(), report.clone(), Arc::default()).await?;
         let findings = Arc::new(Findings::new(request.json));
-        let ends = Ends { bucket, ledger, clock, report, found: findings.clone() };
+        let ends = Ends { bucket, ledger, clock, report: report.clone(), found: findings.clone() };
         let checked = check::check(&ends, &options).await?;
+        report.settle();
         findings.finish(&checked)?;
         match repair {
-            Some(repair) if !checked.is_clean() => mend(ends, &options, &repair, &checked, request.json).await,
+            Some(repair) if !checked.is_clean() => mend(ends, &options, &repair, &checked, &report, request.json).await,
             _ => Ok(if checked.is_clean() { Exit::Done } else { Exit::Damaged }),
         }
     });
@@ -60,8 +61,16 @@ pub fn check(invocation: &Invocation, request: &CheckRequest) -> Result<Exit, Fa
 }
 
 /// Repairs, and looks again: what counts is how the bucket is then.
-async fn mend(ends: Ends, options: &Options, repair: &Repair, checked: &Checked, json: bool) -> Result<Exit, Stop> {
+async fn mend(
+    ends: Ends,
+    options: &Options,
+    repair: &Repair,
+    checked: &Checked,
+    terminal: &Terminal,
+    json: bool,
+) -> Result<Exit, Stop> {
     let mended = check::repair(&ends, repair, checked).await?;
+    terminal.settle();
     print(&match json {
         true => format!("{}\n", repaired(&mended)),
         false => repairs(&mended),
@@ -69,6 +78,7 @@ async fn mend(ends: Ends, options: &Options, repair: &Repair, checked: &Checked,
     let findings = Arc::new(Findings::new(json));
     let ends = Ends { found: findings.clone(), ..ends };
     let checked = check::check(&ends, options).await?;
+    terminal.settle();
     findings.finish(&checked)?;
     let is_done = mended.is_complete() && checked.is_clean();
     Ok(if is_done { Exit::Done } else { Exit::Unfinished })

@@ -51,8 +51,10 @@ pub fn sign(invocation: &Invocation, request: &SignRequest) -> Result<Exit, Fail
         let bucket =
             bucket::open(loaded.bucket()?, &environment, clock.clone(), report.clone(), Arc::default()).await?;
         let told = Arc::new(move |path: &StorePath, fate: &Fate| line(json, path, fate));
-        let ends = Ends { bucket, ledger, clock, report, told };
-        Ok::<_, Failure>(sign::sign(&ends, &options).await)
+        let ends = Ends { bucket, ledger, clock, report: report.clone(), told };
+        let result = sign::sign(&ends, &options).await;
+        report.settle();
+        Ok::<_, Failure>(result)
     });
     network.stop();
     match result? {
