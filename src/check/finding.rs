@@ -74,7 +74,7 @@ kinds! {
         "loft check --repair";
     NarInfoUnsupported = "F1" "narinfo_unsupported" Note,
         "loft cannot read NARs of this compression; Nix may",
-        "nothing, or push the path again with --force-scan after removing it";
+        "nothing";
     NarInfoUnusual = "F1" "narinfo_unusual" Note,
         "Nix reads it; other programs may read it differently, and loft does not add signatures to it",
         "nothing, or push the path again";
@@ -147,9 +147,6 @@ kinds! {
     ListingLags = "F9" "listing_lags" Note,
         "what other machines push is not seen, so prunes refuse to work",
         "use storage that lists what was written";
-    ExpirationRule = "F9" "expiration_rule" Note,
-        "the storage itself deletes objects by their age, whatever still needs them",
-        "remove the rule; rules that abort unfinished uploads are welcome";
     CouldNotTell = "F9" "could_not_tell" Note,
         "this was not looked at",
         "nothing";
