@@ -24,9 +24,13 @@ impl Watch<'_> {
         self.write(|transaction| {
             set(transaction, "prune_last", seconds(at))?;
             set(transaction, "prune_success", seconds(at))?;
-            add(transaction, "prune_removed", removed)?;
-            add(transaction, "prune_freed", freed)
+            count(transaction, removed, freed)
         })
+    }
+
+    /// One did so much and then stopped half-way: for the schedule it is still due.
+    pub fn note_part_of_prune(&self, removed: u64, freed: u64) -> Result<(), LedgerError> {
+        self.write(|transaction| count(transaction, removed, freed))
     }
 
     /// It was refused, and is not to be tried before its next turn.
@@ -57,6 +61,11 @@ fn set(connection: &Connection, name: &str, value: i64) -> rusqlite::Result<()> 
     connection.execute("INSERT OR REPLACE INTO total (name, value) VALUES (?1, ?2)", params![name, value]).map(drop)
 }
 
+fn count(connection: &Connection, removed: u64, freed: u64) -> rusqlite::Result<()> {
+    add(connection, "prune_removed", removed)?;
+    add(connection, "prune_freed", freed)
+}
+
 fn add(connection: &Connection, name: &str, more: u64) -> rusqlite::Result<()> {
     let more = i64::try_from(more).unwrap_or(i64::MAX);
     let sum = value(connection, name)?.unwrap_or_default().saturating_add(more);
@@ -69,14 +78,15 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     #[test]
-    fn prunes_add_up_and_a_refused_one_counts_for_the_schedule_alone() {
+    fn prunes_add_up_and_for_the_schedule_count_those_that_ended() {
         let ledger = Ledger::in_memory();
         let at = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
         assert_eq!(ledger.watch().prunes().unwrap(), Prunes::default());
         ledger.watch().note_prune(at(100).unwrap(), 3, 50).unwrap();
         ledger.watch().note_prune(at(200).unwrap(), 4, 5).unwrap();
         ledger.watch().note_refused_prune(at(300).unwrap()).unwrap();
-        let expected = Prunes { last: at(300), last_success: at(200), removed: 7, freed: 55 };
+        ledger.watch().note_part_of_prune(1, 1).unwrap();
+        let expected = Prunes { last: at(300), last_success: at(200), removed: 8, freed: 56 };
         assert_eq!(ledger.watch().prunes().unwrap(), expected);
     }
 }

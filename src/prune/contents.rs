@@ -36,8 +36,8 @@ pub struct Contents {
     /// Their bytes as stored.
     pub stored: u64,
     pub trash: Vec<Trash>,
-    /// For missing references that were removed: in which trash, the newest one.
-    pub in_trash: HashMap<PathHash, Key>,
+    /// Missing references that are in trash, and not as damaged.
+    pub in_trash: HashSet<PathHash>,
     /// Uploads that were begun and not finished.
     pub uploads: Vec<(Upload, SystemTime)>,
     /// Objects of crashed prunes.
@@ -76,7 +76,7 @@ impl Contents {
             nars: 0,
             stored: 0,
             trash: Vec::new(),
-            in_trash: HashMap::new(),
+            in_trash: HashSet::new(),
             uploads: Vec::new(),
             left_over: Vec::new(),
             reader,
@@ -112,9 +112,11 @@ impl Contents {
     /// Forgets the ledger's copies of what is not there any more.
     pub async fn tidy_ledger(&self) {
         let there: HashSet<PathHash> = self.graph.visible().map(|id| self.graph.hash(id)).collect();
+        let records = self.records.seen().clone();
         self.reader
             .forget_others(move |key| match Key::listed(key).kind() {
                 Kind::NarInfo(hash) => there.contains(&hash),
+                Kind::Push | Kind::Pin => records.contains(&Key::listed(key)),
                 _ => true,
             })
             .await;
@@ -233,9 +235,8 @@ impl Contents {
             }
             // What was set aside as damaged comes back only when somebody says so.
             let is_sound = record.why == Why::Retention;
-            for removed in record.removed.iter().filter(|removed| is_sound && missing.contains(&removed.path)) {
-                self.in_trash.insert(removed.path, object.key.clone());
-            }
+            let paths = record.removed.iter().map(|removed| removed.path);
+            self.in_trash.extend(paths.filter(|path| is_sound && missing.contains(path)));
             self.trash.push(Trash { key: object.key, at: object.modified });
         }
         Ok(())

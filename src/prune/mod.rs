@@ -41,7 +41,7 @@ use bytes::Bytes;
 use contents::Contents;
 use decide::{Decision, Retirement};
 use graph::Id;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use sweep::{Ground, Swept};
@@ -91,7 +91,8 @@ pub struct PrunePlan {
     retirement: Retirement,
     /// Referrers before what they refer to.
     condemned: Vec<(Id, Reason)>,
-    restorations: BTreeMap<Key, Vec<PathHash>>,
+    /// To be put back from trash.
+    missed: HashSet<PathHash>,
     garbage: Garbage,
     pub counts: Counts,
 }
@@ -171,21 +172,26 @@ pub async fn plan(ends: &Ends, options: &Options) -> Result<PrunePlan, PruneErro
     Ok(PrunePlan::new(contents, options))
 }
 
-/// S2 to S8. An error means that nothing more was tried; what had been begun was ended properly.
-pub async fn carry_out(ends: &Ends, options: &Options, plan: PrunePlan) -> Result<Summary, PruneError> {
+/// S2 to S8; `summary` counts what is done. An error means that nothing more was tried: what had been begun was ended
+/// properly and stays done.
+pub async fn carry_out(
+    ends: &Ends,
+    options: &Options,
+    plan: PrunePlan,
+    summary: &mut Summary,
+) -> Result<(), PruneError> {
     plan.check_harm(options)?;
-    let mut summary = Summary::default();
-    plan.restore(ends, options, &mut summary).await?;
+    plan.restore(ends, options, summary).await?;
     let PrunePlan { mut contents, retirement, condemned, garbage, .. } = plan;
     let condemned: Vec<Id> = condemned.into_iter().map(|(id, _)| id).collect();
     let mut orphans = garbage.new;
     let ground = Ground::Retention(&retirement);
     for batch in condemned.chunks(sweep::BATCH) {
         let orphans = std::mem::take(&mut orphans);
-        let swept = sweep::sweep(ends, options, &mut contents, &ground, batch, orphans, &mut summary).await?;
+        let swept = sweep::sweep(ends, options, &mut contents, &ground, batch, orphans, summary).await?;
         if swept == Swept::Unfinished || options.interrupt.is_raised() {
             summary.is_unfinished = true;
-            return Ok(summary);
+            return Ok(());
         }
     }
     if !orphans.is_empty() {
@@ -202,10 +208,10 @@ pub async fn carry_out(ends: &Ends, options: &Options, plan: PrunePlan) -> Resul
     let mut garbage = garbage::find(&contents, options);
     let retired = contents.records.pushes.iter().filter(|push| retirement.covers(&contents, push));
     garbage.records.extend(retired.map(|push| push.key.clone()));
-    garbage::collect(ends, options, &contents, &garbage, &mut summary).await?;
+    garbage::collect(ends, options, &contents, &garbage, summary).await?;
     contents.tidy_ledger().await;
     summary.is_unfinished = options.interrupt.is_raised();
-    Ok(summary)
+    Ok(())
 }
 
 impl PrunePlan {
@@ -218,14 +224,14 @@ impl PrunePlan {
         let ids: Vec<Id> = condemned.iter().map(|(id, _)| *id).collect();
         let condemned: Vec<(Id, Reason)> =
             graph.referrers_first(&ids).into_iter().map(|id| (id, reasons[&id])).collect();
-        let restorations = missed(&contents, &reasons);
+        let missed = missed(&contents, &reasons);
         let count = |reason| condemned.iter().filter(|(_, why)| *why == reason).count() as u64;
         let counts = Counts {
             paths: graph.visible().count() as u64,
             damaged: graph.visible().filter(|id| graph.is_damaged(*id)).count() as u64,
             expired: count(Reason::Retention),
             retired: count(Reason::Size),
-            restored: restorations.values().map(|paths| paths.len() as u64).sum(),
+            restored: missed.len() as u64,
             bytes,
             bytes_kept,
             is_still_too_large,
@@ -238,7 +244,7 @@ impl PrunePlan {
             uploads: garbage.uploads.len() as u64,
             records: garbage.records.len() as u64,
         };
-        Self { contents, retirement, condemned, restorations, garbage, counts }
+        Self { contents, retirement, condemned, missed, garbage, counts }
     }
 
     /// The safety stop; `carry_out` asks it first.
@@ -295,21 +301,20 @@ impl PrunePlan {
 
     /// Puts back what visible paths refer to and only trash has: some program that takes no lease relied on it.
     async fn restore(&self, ends: &Ends, options: &Options, summary: &mut Summary) -> Result<(), PruneError> {
-        for (trash, missed) in &self.restorations {
-            let Some(record) = restore::read_trash(ends, trash).await? else { continue };
-            let wanted = restore::with_references(&self.contents.opened, &record, missed);
-            let external = record.external.iter().copied().collect();
-            let none = HashSet::new();
-            let put_back = restore::put_back(ends, options, &self.contents.opened, &wanted, &external, &none);
-            for (path, restored) in put_back.await? {
-                match restored {
-                    Restored::Done => summary.restored += 1,
-                    Restored::Present => {}
-                    Restored::Failed(why) => {
-                        let message = format!("{path} is referred to again, but was not put back: {why}");
-                        ends.report.event(Event::Warning { message: &message });
-                        summary.failed += 1;
-                    }
+        if self.missed.is_empty() {
+            return Ok(());
+        }
+        let (wanted, external) = restore::from_all_trash(ends, &self.contents, &self.missed).await?;
+        let none = HashSet::new();
+        let fates = restore::put_back(ends, options, &self.contents.opened, &wanted, &external, &none).await?;
+        for (path, restored) in fates {
+            match restored {
+                Restored::Done => summary.restored += 1,
+                Restored::Present => {}
+                Restored::Failed(why) => {
+                    let message = format!("{path} is referred to again, but was not put back: {why}");
+                    ends.report.event(Event::Warning { message: &message });
+                    summary.failed += 1;
                 }
             }
         }
@@ -317,22 +322,10 @@ impl PrunePlan {
     }
 }
 
-/// References of what stays that are in trash, by trash record.
-fn missed(contents: &Contents, going: &HashMap<Id, Reason>) -> BTreeMap<Key, Vec<PathHash>> {
+/// References of what stays that are in trash.
+fn missed(contents: &Contents, going: &HashMap<Id, Reason>) -> HashSet<PathHash> {
     let graph = &contents.graph;
     let staying = graph.visible().filter(|id| !going.contains_key(id));
-    let mut missed: BTreeMap<Key, Vec<PathHash>> = BTreeMap::new();
-    for reference in staying.flat_map(|id| graph.references(id)) {
-        let hash = graph.hash(*reference);
-        if !graph.is_visible(*reference)
-            && let Some(trash) = contents.in_trash.get(&hash)
-        {
-            missed.entry(trash.clone()).or_default().push(hash);
-        }
-    }
-    for paths in missed.values_mut() {
-        paths.sort_unstable();
-        paths.dedup();
-    }
-    missed
+    let references = staying.flat_map(|id| graph.references(id)).filter(|reference| !graph.is_visible(**reference));
+    references.map(|reference| graph.hash(*reference)).filter(|hash| contents.in_trash.contains(hash)).collect()
 }

@@ -62,6 +62,11 @@ impl Records {
         self.leases.iter().map(|lease| lease.since).min()
     }
 
+    /// Records that hold; also those that have gone while the prune worked.
+    pub const fn seen(&self) -> &HashSet<Key> {
+        &self.read
+    }
+
     async fn look_at_leases(&mut self, bucket: &dyn Bucket, ages: Ages) -> Result<(), PruneError> {
         for object in list(bucket, &Prefix::leases()).await? {
             if age(&object, ages) > LEASE_TTL + CLOCK_TOLERANCE {
@@ -104,6 +109,7 @@ impl Records {
         let mut by_name: HashMap<String, Vec<(ObjectInfo, PinRecord)>> = HashMap::new();
         for (object, bytes) in read_all(reader, listed).await? {
             let record = parsed(&object.key, PinRecord::parse(object.key.as_str(), &bytes))?;
+            self.read.insert(object.key.clone());
             let name = object.key.pin_name().unwrap_or_default().to_owned();
             by_name.entry(name).or_default().push((object, record));
         }

@@ -3,6 +3,7 @@
 //! The NAR is copied to a key that was never used before, since the old one may be about to be deleted; a narinfo's URL
 //! is not signed, so it may change.
 
+use super::contents::Contents;
 use super::error::PruneError;
 use super::guard::Opened;
 use super::{Ends, Options};
@@ -10,7 +11,7 @@ use crate::bucket::{Headers, Key};
 use crate::catalog;
 use crate::nix::{NarInfo, NarUrl, PathHash};
 use crate::push::{Lease, Lessee, republish};
-use crate::record::{MAX_SIZE, Removed, TrashRecord};
+use crate::record::{MAX_SIZE, Removed, TrashRecord, Why};
 use crate::remedy::chain;
 use std::collections::{HashMap, HashSet};
 use ulid::Ulid;
@@ -79,11 +80,51 @@ pub async fn put_back(
     result.map(|()| fates)
 }
 
+/// `missed` and what they refer to, near and far, from whichever trash records have it: the newest word of each. With
+/// them, references that were nowhere when they were removed. What was set aside as damaged stays there.
+pub async fn from_all_trash(
+    ends: &Ends,
+    contents: &Contents,
+    missed: &HashSet<PathHash>,
+) -> Result<(Vec<Removed>, HashSet<PathHash>), PruneError> {
+    let is_visible = |hash: &PathHash| contents.graph.find(hash).is_some_and(|id| contents.graph.is_visible(id));
+    let mut found: HashMap<PathHash, Removed> = HashMap::new();
+    let mut external: HashSet<PathHash> = HashSet::new();
+    let mut open = missed.clone();
+    // What one record has may refer to what a newer one has: until a round over all of them finds nothing more.
+    let mut before = None;
+    while before != Some(found.len()) {
+        before = Some(found.len());
+        for trash in contents.trash.iter().rev() {
+            if open.is_empty() {
+                break;
+            }
+            let Some(record) = read_trash(ends, &trash.key).await?.filter(|record| record.why == Why::Retention) else {
+                continue;
+            };
+            external.extend(&record.external);
+            for removed in with_references(&contents.opened, &record, &open) {
+                if let Ok(info) = catalog::parse(&contents.opened.dir, &removed.path, &removed.bytes()) {
+                    open.extend(info.references.iter().map(|reference| reference.hash_part()));
+                }
+                found.entry(removed.path).or_insert(removed);
+            }
+            open.retain(|hash| !found.contains_key(hash) && !is_visible(hash));
+        }
+    }
+    external.retain(|hash| !found.contains_key(hash));
+    Ok((found.into_values().collect(), external))
+}
+
 /// `missed` and what they refer to, near and far, as far as this trash record has it.
-pub fn with_references(opened: &Opened, record: &TrashRecord, missed: &[PathHash]) -> Vec<Removed> {
+pub fn with_references<'m>(
+    opened: &Opened,
+    record: &TrashRecord,
+    missed: impl IntoIterator<Item = &'m PathHash>,
+) -> Vec<Removed> {
     let by_path: HashMap<PathHash, &Removed> = record.removed.iter().map(|removed| (removed.path, removed)).collect();
     let mut wanted: HashSet<PathHash> = HashSet::new();
-    let mut stack: Vec<PathHash> = missed.to_vec();
+    let mut stack: Vec<PathHash> = missed.into_iter().copied().collect();
     let mut found = Vec::new();
     while let Some(hash) = stack.pop() {
         let Some(removed) = by_path.get(&hash).filter(|_| wanted.insert(hash)) else { continue };

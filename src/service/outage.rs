@@ -25,6 +25,9 @@ impl Need {
     }
 }
 
+/// What a refused prune is noted as; nothing else waits for it.
+pub const PRUNE: &str = "prune";
+
 /// One that lasts.
 struct Outage {
     since: Instant,
@@ -46,10 +49,13 @@ pub struct Outages {
 }
 
 impl Outages {
-    /// Ends those that an earlier run has left in the ledger: they are over until they show again.
+    /// Ends those that an earlier run has left in the ledger: they are over until they show again. A refused prune stays,
+    /// since the next one may be a day away.
     pub fn forget_old(ledger: &Ledger) {
         for outage in ledger.watch().outages().unwrap_or_default() {
-            let _ = ledger.watch().end_outage(&outage.what);
+            if outage.what != PRUNE {
+                let _ = ledger.watch().end_outage(&outage.what);
+            }
         }
     }
 

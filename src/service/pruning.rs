@@ -1,6 +1,7 @@
 //! Prunes by the schedule of the configuration.
 
 use super::Service;
+use super::outage::PRUNE;
 use super::timetable;
 use super::work::Failed;
 use crate::config::Schedule;
@@ -35,7 +36,7 @@ impl Service<'_> {
         let Some(pruning) = &self.setup.prune else {
             self.prune_at = None;
             // What was refused is not wanted any more.
-            let _ = ends.ledger.watch().end_outage("prune");
+            let _ = ends.ledger.watch().end_outage(PRUNE);
             return;
         };
         if matches!(pruning.schedule, Schedule::Daily { .. })
@@ -73,33 +74,36 @@ impl Service<'_> {
         Some(Instant::now() + left.min(LOOK))
     }
 
+    /// It went through what it had planned, or stopped half-way in good order.
     pub(super) fn pruned(&mut self, began: SystemTime, summary: &Summary) {
+        self.tell_pruned(summary);
         let ends = &self.setup.ends;
-        let removed = summary.removed.len() as u64;
-        ends.report.event(Event::Pruned {
-            removed,
-            restored: summary.restored,
-            failed: summary.failed,
-            nars: summary.nars,
-            freed: summary.freed,
-        });
-        let noted = ends.ledger.watch().note_prune(began, removed, summary.freed);
-        let _ = ends.ledger.watch().end_outage("prune");
+        let watch = ends.ledger.watch();
+        let noted = match summary.is_unfinished {
+            true => watch.note_part_of_prune(summary.removed.len() as u64, summary.freed),
+            false => watch.note_prune(began, summary.removed.len() as u64, summary.freed),
+        };
+        let _ = watch.end_outage(PRUNE);
         self.schedule_prune();
-        if summary.is_unfinished {
+        // Without a note of it, it would be due again at once.
+        if summary.is_unfinished || noted.is_err() {
             self.prune_again_soon();
         }
         if let Err(error) = noted {
-            // Without a note of it, it would be due again at once.
-            self.prune_again_soon();
             self.ledger_failed(&chain(&error));
         }
     }
 
-    /// What follows from a prune that failed. Whether the bucket is out of order.
+    /// What follows from a prune that failed after it had `done` this much. Whether the bucket is out of order.
     pub(super) fn prune_failed(&mut self, began: SystemTime, failed: &Failed) -> bool {
-        match failed {
-            Failed::Prune(error) => match error.as_ref() {
+        if let Failed::Prune { error, done } = failed {
+            if **done != Summary::default() {
+                self.tell_pruned(done);
+                // What cannot be noted is missing in the sums alone.
+                let watch = self.setup.ends.ledger.watch();
+                let _ = watch.note_part_of_prune(done.removed.len() as u64, done.freed);
+            }
+            match error.as_ref() {
                 PruneError::Interrupted => return false,
                 PruneError::Refused(Refusal::OtherSweep { .. }) => {
                     self.prune_again_soon();
@@ -110,19 +114,28 @@ impl Service<'_> {
                     return true;
                 }
                 _ => {}
-            },
-            Failed::Push(_) | Failed::Store(_) | Failed::Ledger(_) | Failed::Task(_) => {}
+            }
         }
         let why = chain(failed);
         let ends = &self.setup.ends;
         ends.report.event(Event::Warning { message: &format!("The prune was not carried out: {why}") });
         let watch = ends.ledger.watch();
-        let noted = watch.note_refused_prune(began).and_then(|()| watch.note_outage("prune", &why, ends.clock.wall()));
+        let noted = watch.note_refused_prune(began).and_then(|()| watch.note_outage(PRUNE, &why, ends.clock.wall()));
         self.schedule_prune();
         if noted.is_err() {
             self.prune_again_soon();
         }
         false
+    }
+
+    fn tell_pruned(&self, summary: &Summary) {
+        self.setup.ends.report.event(Event::Pruned {
+            removed: summary.removed.len() as u64,
+            restored: summary.restored,
+            failed: summary.failed,
+            nars: summary.nars,
+            freed: summary.freed,
+        });
     }
 
     fn prune_again_soon(&mut self) {

@@ -55,20 +55,15 @@ pub enum Done {
 pub enum Failed {
     #[error(transparent)]
     Push(#[from] PushError),
-    #[error(transparent)]
-    Prune(Box<PruneError>),
+    /// What was done until then stays done.
+    #[error("{error}")]
+    Prune { error: Box<PruneError>, done: Box<prune::Summary> },
     #[error("Could not read the Nix store")]
     Store(#[from] crate::store::StoreError),
     #[error(transparent)]
     Ledger(#[from] crate::ledger::LedgerError),
     #[error("A task of the service failed")]
     Task(#[from] tokio::task::JoinError),
-}
-
-impl From<PruneError> for Failed {
-    fn from(error: PruneError) -> Self {
-        Self::Prune(Box::new(error))
-    }
 }
 
 /// Starts `work`; whoever aborts it loses no more than the work.
@@ -133,8 +128,16 @@ async fn prune(ends: &Ends, options: &prune::Options) -> Result<Done, Failed> {
         clock: ends.clock.clone(),
         report: ends.report.clone(),
     };
-    let plan = prune::plan(&ends, options).await?;
-    Ok(Done::Pruned(prune::carry_out(&ends, options, plan).await?))
+    let mut done = prune::Summary::default();
+    let result = async {
+        let plan = prune::plan(&ends, options).await?;
+        prune::carry_out(&ends, options, plan, &mut done).await
+    }
+    .await;
+    match result {
+        Ok(()) => Ok(Done::Pruned(done)),
+        Err(error) => Err(Failed::Prune { error: Box::new(error), done: Box::new(done) }),
+    }
 }
 
 async fn scan(ends: &Ends, options: &Options) -> Result<Done, Failed> {

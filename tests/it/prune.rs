@@ -1,10 +1,11 @@
 //! Prunes of a bucket that pushes have filled: what goes, what stays, what can be undone.
 
 use crate::support::closures::{chain, set, small};
+use crate::support::memory::Moment;
 use crate::support::pruning::{DAY, Pruner};
 use crate::support::world::World;
 use loft::bucket::RequestKind;
-use loft::prune::{MaxSize, PruneError, Refusal, Restored};
+use loft::prune::{MaxSize, PruneError, Refusal, Restored, Summary};
 use loft::record::{Keep, PinRecord, seconds};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -244,6 +245,63 @@ async fn what_is_referred_to_again_comes_back_by_itself() {
 }
 
 #[tokio::test]
+async fn what_comes_back_by_itself_may_lie_in_several_trash_records() {
+    let world = World::new();
+    let [base, lib, ..] = small(&world);
+    world.push(&[&lib]).await.unwrap();
+    // A foreign writer saw lib there, and writes its own path after both prunes.
+    let late = world.store.add("late").file("f", b"late").reference(&lib).finish();
+    world.push(&[&late]).await.unwrap();
+    let key = format!("{}.narinfo", late.hash_part());
+    let bytes = world.bucket.contents()[&loft::bucket::Key::listed(&key)].clone();
+    world.bucket.lose(&key);
+    world.pass(20 * DAY);
+    world.push(&[&base]).await.unwrap();
+    let mut pruner = Pruner::new(&world);
+    pruner.options.remove_most = true;
+    world.pass(20 * DAY);
+    assert_eq!(pruner.run().await.removed, [lib.hash_part()]);
+    // The base goes with a later prune, into its own record.
+    pruner.options.retention = 19 * DAY;
+    assert_eq!(pruner.run().await.removed, [base.hash_part()]);
+    pruner.options.retention = 30 * DAY;
+    world.pass(DAY);
+    world.bucket.plant(&key, bytes);
+    let summary = pruner.run_broken().await;
+    world.forgive();
+    assert_eq!((summary.restored, summary.removed.len()), (2, 0));
+    assert_eq!(world.visible(), set(&[base, lib, late]));
+    world.check();
+}
+
+#[tokio::test]
+async fn a_prune_that_is_refused_half_way_tells_what_it_has_done() {
+    let world = World::new();
+    let [.., app] = small(&world);
+    world.push(&[&app]).await.unwrap();
+    world.pass(40 * DAY);
+    let mut pruner = Pruner::new(&world);
+    pruner.options.remove_most = true;
+    pruner.run().await;
+    world.push(&[chain(&world, 3).last().unwrap()]).await.unwrap();
+    world.pass(40 * DAY);
+    let plan = pruner.plan().await.unwrap();
+    assert_eq!((plan.counts.expired, plan.counts.due), (3, 4));
+    // What it may keep is unknown, and it comes between the sweep and the look for garbage.
+    let bucket = world.bucket.clone();
+    world.set_faults(move |moment, sent| {
+        if moment == Moment::After && sent.kind == RequestKind::Delete && sent.on.starts_with("loft/v1/sweep/") {
+            bucket.plant("loft/v1/pin/a/01ARZ3NDEKTSV4RRFFQ69G5FAV", &b"garbage"[..]);
+        }
+        None
+    });
+    let mut summary = Summary::default();
+    let result = loft::prune::carry_out(&pruner.ends(), &pruner.options, plan, &mut summary).await;
+    assert!(matches!(result, Err(PruneError::Refused(Refusal::Unreadable { .. }))), "{result:?}");
+    assert_eq!((summary.removed.len(), summary.nars, summary.trash.len()), (3, 0, 1));
+}
+
+#[tokio::test]
 async fn refusals_delete_nothing() {
     let world = World::new();
     let refused = async |world: &World| Pruner::new(world).try_run().await.map(drop).unwrap_err();
@@ -293,8 +351,7 @@ async fn refusals_delete_nothing() {
     // A listing that fails half-way.
     world.pass(40 * DAY);
     world.set_faults(|moment, sent| {
-        let fails =
-            sent.kind == RequestKind::List && sent.on.is_empty() && moment == crate::support::memory::Moment::After;
+        let fails = sent.kind == RequestKind::List && sent.on.is_empty() && moment == Moment::After;
         fails.then_some(crate::support::memory::Fault::Denied)
     });
     assert!(matches!(refused(&world).await, PruneError::Bucket(_)));
@@ -356,7 +413,7 @@ async fn a_look_that_takes_long_does_not_take_new_pushes_for_the_future() {
     let (ours, theirs) = (world.clock.clone(), world.bucket.clock.clone());
     world.set_faults(move |moment, sent| {
         // Ten minutes for each narinfo; the last one is rewritten meanwhile.
-        if moment == crate::support::memory::Moment::After && sent.on.ends_with(".narinfo") {
+        if moment == Moment::After && sent.on.ends_with(".narinfo") {
             ours.advance(Duration::from_secs(600));
             theirs.advance(Duration::from_secs(600));
         }
@@ -368,7 +425,7 @@ async fn a_look_that_takes_long_does_not_take_new_pushes_for_the_future() {
     let pruner = Pruner::new(&world);
     let plan = pruner.plan().await.unwrap();
     bucket.plant(&key, bytes);
-    loft::prune::carry_out(&pruner.ends(), &pruner.options, plan).await.unwrap();
+    loft::prune::carry_out(&pruner.ends(), &pruner.options, plan, &mut Summary::default()).await.unwrap();
 }
 
 #[tokio::test]

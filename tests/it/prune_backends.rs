@@ -55,7 +55,8 @@ impl Case {
     async fn prune(&self) -> prune::Summary {
         let (ends, options) = self.ends();
         let plan = prune::plan(&ends, &options).await.unwrap();
-        let summary = prune::carry_out(&ends, &options, plan).await.unwrap();
+        let mut summary = prune::Summary::default();
+        prune::carry_out(&ends, &options, plan, &mut summary).await.unwrap();
         assert_eq!((summary.failed, summary.is_unfinished), (0, false));
         summary
     }

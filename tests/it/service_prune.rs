@@ -79,6 +79,12 @@ fn a_refusal_is_told_once_and_waits_for_the_next_turn() {
     assert_eq!(bench.told.count("more than half"), 1);
     assert!(bench.world.visible().contains(&old) && bench.world.visible().contains(&new));
 
+    // The next turn is a day away: until then status and metrics go on telling it, whoever starts the service anew.
+    let service = bench.start();
+    bench.lands(&[bench.world.store.add("after").file("f", b"after").finish()]);
+    service.stop();
+    assert!(bench.ledger().watch().outages().unwrap().iter().any(|outage| outage.what == "prune"));
+
     // The user says so, and it is well again.
     bench.prune = Some(Pruning { options: Options { remove_most: true, ..options() }, schedule: SOON });
     let service = bench.start();
@@ -105,6 +111,34 @@ fn stopping_lets_a_prune_close_its_sweep() {
     service.stop();
     assert_eq!(bench.world.keys("loft/v1/sweep/"), Vec::<String>::new());
     bench.world.check();
+}
+
+#[test]
+fn a_prune_that_was_stopped_half_way_goes_on_after_a_restart() {
+    let (bench, old, _) = bench(Schedule::Every(DAY));
+    let long_ago = SystemTime::now() - 3 * DAY;
+    bench.ledger().watch().note_prune(long_ago, 0, 0).unwrap();
+    let (opened, is_open) = std::sync::mpsc::channel();
+    bench.world.set_faults(move |moment, sent| {
+        let announces = sent.on.starts_with("loft/v1/sweep/") && sent.kind == RequestKind::Put;
+        if announces && moment == Moment::After {
+            let _ = opened.send(());
+        }
+        // What follows takes longer than it takes to stop.
+        let follows = sent.kind == RequestKind::List && moment == Moment::Before;
+        follows.then_some(Fault::Delay(Duration::from_millis(100)))
+    });
+    let service = bench.start();
+    is_open.recv_timeout(Duration::from_secs(30)).expect("a sweep");
+    service.stop();
+    assert!(bench.world.visible().contains(&old), "it was to be stopped before it deleted");
+    let last = bench.ledger().watch().prunes().unwrap().last.unwrap();
+    assert!(last < long_ago + Duration::from_secs(2), "the schedule counts one that did not end");
+
+    bench.world.set_faults(|_, _| None);
+    let service = bench.start();
+    eventually("the old path goes", || !bench.world.visible().contains(&old));
+    service.stop();
 }
 
 #[test]

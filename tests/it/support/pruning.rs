@@ -45,7 +45,9 @@ impl<'w> Pruner<'w> {
 
     pub async fn try_run(&self) -> Result<Summary, PruneError> {
         let plan = self.plan().await?;
-        prune::carry_out(&self.ends(), &self.options, plan).await
+        let mut summary = Summary::default();
+        prune::carry_out(&self.ends(), &self.options, plan, &mut summary).await?;
+        Ok(summary)
     }
 
     /// A prune that works, of a bucket in which every promise holds at every moment.

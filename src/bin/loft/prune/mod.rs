@@ -76,23 +76,21 @@ async fn work(ends: &Ends, options: &Options, request: &PruneRequest, talk: &Tal
     }
     let named = if request.json { names(&plan).await? } else { HashMap::new() };
     let counts = plan.counts.clone();
-    let summary = match prune::carry_out(ends, options, plan).await {
-        Ok(summary) => summary,
-        Err(error @ (PruneError::Refused(_) | PruneError::Interrupted)) => return Err(error.into()),
-        Err(error) => {
-            let hint = "what this prune has removed before can be brought back: loft prune --list-trash";
-            return Err(Failure::from(error).hint(hint));
-        }
-    };
+    let mut summary = Summary::default();
+    let result = prune::carry_out(ends, options, plan, &mut summary).await;
     talk.clear();
-    if request.json {
-        for hash in &summary.removed {
-            print(&json::removed(hash, named.get(hash)))?;
+    if result.is_ok() || summary != Summary::default() {
+        let took = began.elapsed();
+        if request.json {
+            for hash in &summary.removed {
+                print(&json::removed(hash, named.get(hash)))?;
+            }
+            print(&json::finished(&counts, &summary, took))?;
+        } else {
+            talk.line(false, &text::summary(&counts, &summary, took));
         }
-        print(&json::finished(&counts, &summary, began.elapsed()))?;
-    } else {
-        talk.line(false, &text::summary(&counts, &summary, began.elapsed()));
     }
+    result?;
     Ok(exit(&summary, options))
 }
 

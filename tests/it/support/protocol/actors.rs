@@ -148,7 +148,9 @@ pub fn prune_ends(bucket: Arc<dyn Bucket>, clock: Arc<TestClock>, ledger: Arc<Le
 
 async fn pruned(ends: &prune::Ends, options: &prune::Options) -> Result<String, prune::PruneError> {
     let plan = prune::plan(ends, options).await?;
-    Ok(format!("{:?}", prune::carry_out(ends, options, plan).await?))
+    let mut summary = prune::Summary::default();
+    prune::carry_out(ends, options, plan, &mut summary).await?;
+    Ok(format!("{summary:?}"))
 }
 
 fn told(result: Result<String, prune::PruneError>) -> String {
