@@ -8,17 +8,17 @@ use crate::support::local_store::LocalStore;
 use crate::support::loft::{Loft, Pushed};
 use crate::support::moments::Moments;
 use crate::support::nix::Nix;
-use crate::support::process::end_of;
+use crate::support::process::{end_of, stdout_of};
 use crate::support::pruning::{RETENTION, add_closure, summary};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-/// Closures that Nix copies, in all and beside each prune.
-const ROUNDS: usize = 200;
+/// Prunes with closures that Nix copies beside them, 203 in all.
+const CYCLES: usize = 51;
 const AT_ONCE: usize = 5;
 
 /// As if 40 days had passed.
@@ -30,16 +30,27 @@ fn age(folder: &Path) {
     }
 }
 
+/// Of so many prunes one does not begin at a random moment: it waits until Nix, with one closure, has looked at the cache.
+const AIMED: usize = 4;
+
 /// Noise, so that Nix is busy between its look at the cache and its last narinfo.
-fn noise(seed: usize) -> Vec<u8> {
+fn noise(seed: usize, words: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ (seed as u64) << 32;
-    let words = (0..40_000).flat_map(|_| {
+    let words = (0..words).flat_map(|_| {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         state.to_le_bytes()
     });
     words.collect()
+}
+
+fn wait_for_a_file(folder: &Path) {
+    let since = Instant::now();
+    while std::fs::read_dir(folder).expect("a folder").next().is_none() {
+        assert!(since.elapsed() < Duration::from_secs(60), "no file came into {}", folder.display());
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn prune(loft: &Loft, folder: &Path, when: &str) -> Value {
@@ -60,8 +71,8 @@ fn long_copies_of_nix_beside_prunes_are_made_whole_by_the_next_prune() {
     let by_nix = format!("{place}?compression=xz&secret-key={}", key.secret_file().display());
     let (cache, none) = (Cache::Folder(folder.path().to_owned()), BTreeSet::new());
     let mut moments = Moments::new();
-    let (mut broken, mut restored) = (0, 0);
-    for cycle in 0..ROUNDS / AT_ONCE {
+    let (mut copies, mut broken, mut restored) = (0, 0, 0);
+    for cycle in 0..CYCLES {
         let base = add_closure(&fixture, &format!("base-{cycle}"), &[], 6);
         let root = fixture.logical(&base[5]);
         let mut command = pusher.push_command(&store, &[&root]);
@@ -69,25 +80,40 @@ fn long_copies_of_nix_beside_prunes_are_made_whole_by_the_next_prune() {
         Pushed::read(end_of(&mut command)).expect_success();
         age(folder.path());
 
-        let tops: Vec<String> = (0..AT_ONCE)
+        let is_aimed = cycle % AIMED == 0;
+        // Where another one has landed before, what they all refer to stays.
+        let at_once = if is_aimed { 1 } else { AT_ONCE };
+        copies += at_once;
+        let tops: Vec<String> = (0..at_once)
             .map(|n| {
-                let large = fixture.add(&format!("large-{cycle}-{n}")).contents(noise(cycle * AT_ONCE + n)).finish();
+                // Some seconds of work for xz.
+                let words = if is_aimed { 800_000 } else { 40_000 };
+                let noise = noise(cycle * AT_ONCE + n, words);
+                let large = fixture.add(&format!("large-{cycle}-{n}")).contents(noise).finish();
                 let relied_on = [&base[5], &base[n]];
                 let top = fixture.add(&format!("top-{cycle}-{n}")).contents("top").reference(&large);
                 fixture.logical(&top.references(relied_on).finish())
             })
             .collect();
         let when = format!("cycle {cycle}");
+        let compressing = tempfile::tempdir().unwrap();
         std::thread::scope(|scope| {
-            for top in &tops {
+            for (n, top) in tops.iter().enumerate() {
                 let start = moments.next(Duration::from_millis(300));
                 let (nix, store, by_nix) = (&nix, &store, &by_nix);
+                let temporary = compressing.path().join(n.to_string());
+                std::fs::create_dir(&temporary).unwrap();
                 scope.spawn(move || {
                     std::thread::sleep(start);
-                    nix.copy_to(store, by_nix, &[top]);
+                    let mut copy = nix.copy_command(store, by_nix, &[top]);
+                    stdout_of(copy.env("TMPDIR", temporary));
                 });
             }
-            std::thread::sleep(moments.next(Duration::from_millis(500)));
+            match is_aimed {
+                // Nix compresses into a temporary file, and that after it has asked what the cache has.
+                true => wait_for_a_file(&compressing.path().join("0")),
+                false => std::thread::sleep(moments.next(Duration::from_millis(500))),
+            }
             prune(&pruner, folder.path(), &when);
         });
         let violations = cache.violations(&none);
@@ -102,10 +128,10 @@ fn long_copies_of_nix_beside_prunes_are_made_whole_by_the_next_prune() {
         for path in store.closure(&tops) {
             assert!(visible.contains_key(&path), "{when}: {path} is gone for good");
         }
-        if cycle % 10 == 0 || cycle + 1 == ROUNDS / AT_ONCE {
+        if cycle % 10 == 0 || cycle + 1 == CYCLES {
             nix.fetch(&place, &tops, &key.public);
         }
     }
-    println!("{ROUNDS} copies, {broken} of {} prunes hurt some, {restored} paths put back", ROUNDS / AT_ONCE);
+    println!("{copies} copies, {broken} of {CYCLES} prunes hurt some, {restored} paths put back");
     assert!(broken >= 5, "only {broken} times a prune took what Nix relied on: the moments are badly chosen");
 }

@@ -108,7 +108,13 @@ impl Nix {
 
     /// `nix copy --to`: Nix itself as the writer.
     pub fn copy_to(&self, from: &LocalStore, to: &str, paths: &[&str]) {
-        stdout_of(self.apart("nix").args(["copy", "--store", &from.url(), "--to", to]).args(paths));
+        stdout_of(&mut self.copy_command(from, to, paths));
+    }
+
+    pub fn copy_command(&self, from: &LocalStore, to: &str, paths: &[&str]) -> Command {
+        let mut command = self.apart("nix");
+        command.args(["copy", "--store", &from.url(), "--to", to]).args(paths);
+        command
     }
 
     /// Copies closures between stores without asking for signatures.
