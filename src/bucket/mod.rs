@@ -9,6 +9,7 @@ mod http;
 mod key;
 mod object_headers;
 mod open;
+mod quirks;
 mod retry;
 mod s3;
 mod settings;
@@ -22,6 +23,7 @@ pub use error::{BucketError, Cause, Effort, Refusal};
 pub use headers::{ExtraHeaders, HeaderError};
 pub use key::{Key, Kind, Prefix};
 pub use open::open;
+pub use quirks::{Lifecycle, LifecycleRule, Quirks};
 pub use retry::{Jitter, RetryPolicy, Retrying};
 pub use s3::{CredentialsError, S3};
 pub use settings::{AddressingStyle, DEFAULT_REGION, S3Settings, Secret, Target};
@@ -141,6 +143,12 @@ pub trait Bucket: Send + Sync {
     async fn list_uploads(&self, prefix: &Prefix) -> Result<Vec<(Upload, SystemTime)>, BucketError>;
     /// The store's own clock, from its last answer's `Date` (the machine's clock for a directory).
     async fn now(&self) -> Result<SystemTime, BucketError>;
+
+    /// How this store differs from others where that is known; `scratch` is written and removed for it. Nothing may rest on
+    /// the answer.
+    async fn quirks(&self, _scratch: &Key) -> Result<Quirks, BucketError> {
+        Ok(Quirks::default())
+    }
 }
 
 /// All keys under `prefix`, each once, sorted.
@@ -223,5 +231,8 @@ impl<B: Bucket + ?Sized> Bucket for Arc<B> {
     }
     async fn now(&self) -> Result<SystemTime, BucketError> {
         (**self).now().await
+    }
+    async fn quirks(&self, scratch: &Key) -> Result<Quirks, BucketError> {
+        (**self).quirks(scratch).await
     }
 }

@@ -7,7 +7,7 @@
 //! A `finish_upload` whose answer was lost may have succeeded, and then the upload is gone: so this
 //! looks for the object, with the size it must have, before it sends again or believes "no such upload".
 
-use super::{Body, Bucket, BucketError, Cause, Effort, Headers, Key, ObjectInfo, Page, Part, Prefix, Upload};
+use super::{Body, Bucket, BucketError, Cause, Effort, Headers, Key, ObjectInfo, Page, Part, Prefix, Quirks, Upload};
 use crate::clock::Clock;
 use crate::remedy::{Remedy, chain};
 use crate::report::{Event, Report};
@@ -278,6 +278,9 @@ impl<B: Bucket> Bucket for Retrying<B> {
     }
     async fn now(&self) -> Result<SystemTime, BucketError> {
         self.run(|| self.inner.now()).await
+    }
+    async fn quirks(&self, scratch: &Key) -> Result<Quirks, BucketError> {
+        self.run(|| self.inner.quirks(scratch)).await
     }
 }
 

@@ -147,6 +147,12 @@ kinds! {
     ListingLags = "F9" "listing_lags" Note,
         "what other machines push is not seen, so prunes refuse to work",
         "use storage that lists what was written";
+    LifecycleExpires = "F9" "lifecycle_expires" Note,
+        "the store itself deletes by age what is still needed, and then clients fail",
+        "remove the rule; retention is for loft prune";
+    LifecycleAborts = "F9" "lifecycle_aborts" Note,
+        "uploads of large NARs that were cut short begin anew instead of going on",
+        "give the rule two days or more";
     CouldNotTell = "F9" "could_not_tell" Note,
         "this was not looked at",
         "nothing";

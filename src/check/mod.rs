@@ -26,7 +26,7 @@ pub use error::CheckError;
 pub use finding::{Finding, Found, Kind, Severity};
 pub use repair::{Mended, Repair, repair};
 
-use crate::bucket::{Bucket, Key};
+use crate::bucket::{Bucket, Key, Quirks};
 use crate::catalog::Reader;
 use crate::clock::Clock;
 use crate::ledger::Ledger;
@@ -71,6 +71,8 @@ pub struct Checked {
     pub counts: Counts,
     /// What can be mended.
     pub damages: Damages,
+    /// F9, where it was probed; what is bad among it is a finding, too.
+    pub quirks: Option<Quirks>,
 }
 
 /// A check in numbers.
@@ -144,8 +146,9 @@ impl<'a> Check<'a> {
     async fn run(ends: &'a Ends, options: &'a Options) -> Result<Checked, CheckError> {
         let mut checked = Checked::default();
         let mut early = Vec::new();
-        let opened = opening::open(ends, options, &mut early, &mut checked.damages).await?;
+        let mut opened = opening::open(ends, options, &mut early, &mut checked.damages).await?;
         let reader = Reader::new(ends.bucket.clone(), ends.ledger.clone(), opened.identity.clone());
+        checked.quirks = opened.quirks.take();
         let mut check = Self { ends, options, opened, reader, tables: Tables::default(), checked };
         early.into_iter().for_each(|finding| check.tell(finding));
         let judge = Judge { dir: check.opened.dir.clone(), keys: options.public_keys.clone() };

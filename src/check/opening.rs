@@ -2,7 +2,7 @@
 
 use super::finding::{Finding, Kind};
 use super::{Check, CheckError, Damages, Ends, Options};
-use crate::bucket::{Body, CacheInfo, Headers, Key, Prefix, list_all};
+use crate::bucket::{Body, CacheInfo, Headers, Key, Lifecycle, Prefix, Quirks, list_all};
 use crate::ledger::BucketIdentity;
 use crate::nix::StoreDir;
 use crate::prune::CLOCK_TOLERANCE;
@@ -15,6 +15,9 @@ use ulid::Ulid;
 /// Both objects are short; a longer one is not what it says.
 const SHORT: u64 = 1 << 20;
 
+/// Days in which an upload that was cut short can be gone on with.
+const UPLOAD_LIFE: u32 = 2;
+
 /// What the bucket is.
 pub struct Opened {
     pub identity: BucketIdentity,
@@ -24,6 +27,8 @@ pub struct Opened {
     /// Caches that clients use beside this one.
     pub upstreams: Vec<String>,
     pub has_cache_info: bool,
+    /// Where it was probed.
+    pub quirks: Option<Quirks>,
 }
 
 pub async fn open(
@@ -76,6 +81,7 @@ pub async fn open(
         let problem = format!("this machine's clock and the store's differ by {} s", apart.as_secs());
         tell(Kind::Clock, "clock", problem);
     }
+    let mut quirks = None;
     if options.probe {
         match probe(ends).await {
             Ok(true) => {}
@@ -85,9 +91,16 @@ pub async fn open(
             }
             Err(error) => tell(Kind::CouldNotTell, "listing", format!("no object could be written: {}", chain(&error))),
         }
+        match bucket.quirks(&Key::probe(Ulid::from_datetime(ends.clock.wall()))).await {
+            Ok(found) => {
+                judge_rules(&found.lifecycle).into_iter().for_each(|(kind, problem)| tell(kind, "lifecycle", problem));
+                quirks = Some(found);
+            }
+            Err(error) => tell(Kind::CouldNotTell, "conditions", chain(&error)),
+        }
     }
     let identity = BucketIdentity { url: bucket.describe(), generation };
-    Ok(Opened { identity, dir: dir.unwrap_or_default(), now, upstreams, has_cache_info })
+    Ok(Opened { identity, dir: dir.unwrap_or_default(), now, upstreams, has_cache_info, quirks })
 }
 
 impl Check<'_> {
@@ -118,6 +131,22 @@ async fn short(ends: &Ends, key: &Key) -> Result<Option<Result<Bytes, Unread>>, 
         Err(error) if error.remedy() == crate::remedy::Remedy::GiveUpOnItem => Ok(Some(Err(Unread::Bucket(error)))),
         Err(error) => Err(error.into()),
     }
+}
+
+/// A store may delete what nobody needs any more, and it knows nothing of that.
+fn judge_rules(lifecycle: &Lifecycle) -> Vec<(Kind, String)> {
+    let Lifecycle::Rules(rules) = lifecycle else { return Vec::new() };
+    let mut found = Vec::new();
+    for rule in rules {
+        let name = format!("the rule {:?} for keys that begin with {:?}", rule.id, rule.prefix);
+        if let Some(when) = &rule.expires {
+            found.push((Kind::LifecycleExpires, format!("{name} deletes objects {when}")));
+        }
+        if let Some(days) = rule.aborts_uploads_after.filter(|days| *days < UPLOAD_LIFE) {
+            found.push((Kind::LifecycleAborts, format!("{name} ends uploads after {days} day")));
+        }
+    }
+    found
 }
 
 /// Whether a listing shows what was just written.

@@ -2,9 +2,10 @@
 
 use crate::support::checking::{Checker, field, nar_key, narinfo_key, text};
 use crate::support::closures::{chain, small};
+use crate::support::memory::Memory;
 use crate::support::pruning::DAY;
 use crate::support::world::World;
-use loft::bucket::RequestKind;
+use loft::bucket::{LifecycleRule, RequestKind};
 use loft::check::{Kind, Portion, Severity};
 use loft::ledger::Ledger;
 use std::collections::BTreeSet;
@@ -140,6 +141,30 @@ async fn what_cannot_be_looked_at_is_not_clean() {
     let told = Checker::new(&world).run().await;
     assert_eq!(told.checked.counts.of(Severity::Damage), 0);
     assert_eq!(told.of(Kind::CouldNotTell).len(), 1);
+}
+
+#[tokio::test]
+async fn rules_by_which_the_store_deletes_are_told() {
+    let rule = |id: &str, expires: Option<&str>, aborts_uploads_after| LifecycleRule {
+        id: id.to_owned(),
+        prefix: "nar/".to_owned(),
+        expires: expires.map(str::to_owned),
+        aborts_uploads_after,
+    };
+    let mut memory = Memory::garage();
+    memory.lifecycle =
+        vec![rule("old", Some("after 90 days"), None), rule("uploads", None, Some(7)), rule("hasty", None, Some(1))];
+    let world = World::with(memory);
+    let [.., app] = small(&world);
+    world.push(&[&app]).await.unwrap();
+    let told = Checker::new(&world).run().await;
+    let problem = |kind| told.of(kind).iter().map(|finding| finding.problem.clone()).collect::<Vec<_>>().join("\n");
+    assert!(problem(Kind::LifecycleExpires).contains("\"old\"") && problem(Kind::LifecycleExpires).contains("90 days"));
+    assert!(problem(Kind::LifecycleAborts).contains("\"hasty\""), "{told:?}");
+    assert_eq!((told.of(Kind::LifecycleExpires).len(), told.of(Kind::LifecycleAborts).len()), (1, 1));
+    assert_eq!(told.checked.quirks.as_ref().unwrap().conditional_writes, Some(false));
+    // Nothing is broken yet.
+    assert!(told.checked.is_clean());
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::output::{print, tell};
 use crate::push::upstreams;
 use crate::quantity::{bytes, paths};
 use crate::terminal::Terminal;
-use loft::bucket::{self, Key};
+use loft::bucket::{self, Key, Lifecycle, LifecycleRule, Quirks};
 use loft::check::{self, CheckError, Checked, Counts, Ends, Finding, Found, Kind, Mended, Options, Repair, Severity};
 use loft::clock::SystemClock;
 use loft::config::Loaded;
@@ -174,8 +174,8 @@ impl Findings {
             return Err(failure);
         }
         let text = match self.json {
-            true => format!("{}\n", finished(&checked.counts)),
-            false => page(&std::mem::take(&mut state.shown), &checked.counts),
+            true => format!("{}\n", finished(checked)),
+            false => page(&std::mem::take(&mut state.shown), checked),
         };
         print(&text)
     }
@@ -212,7 +212,8 @@ fn object(finding: &Finding) -> Value {
     })
 }
 
-fn finished(counts: &Counts) -> Value {
+fn finished(checked: &Checked) -> Value {
+    let counts = &checked.counts;
     let kinds: Map<String, Value> =
         counts.findings.iter().map(|(kind, count)| (kind.name().to_owned(), (*count).into())).collect();
     json!({
@@ -227,7 +228,45 @@ fn finished(counts: &Counts) -> Value {
         "garbage": counts.of(Severity::Garbage),
         "notes": counts.of(Severity::Note),
         "findings": kinds,
+        "storage": checked.quirks.as_ref().map(storage),
     })
+}
+
+fn storage(quirks: &Quirks) -> Value {
+    let (rules, error) = match &quirks.lifecycle {
+        Lifecycle::Rules(rules) => (Some(rules.iter().map(rule).collect::<Vec<_>>()), None),
+        Lifecycle::Unknown(why) => (None, Some(why)),
+    };
+    json!({
+        "conditional_writes": quirks.conditional_writes,
+        "lifecycle_rules": rules,
+        "lifecycle_error": error,
+    })
+}
+
+fn rule(rule: &LifecycleRule) -> Value {
+    let LifecycleRule { id, prefix, expires, aborts_uploads_after } = rule;
+    json!({"id": id, "prefix": prefix, "expires": expires, "aborts_uploads_after_days": aborts_uploads_after})
+}
+
+/// A line on what is no finding; nothing where there is nothing to say.
+fn storage_line(quirks: &Quirks) -> String {
+    let conditions = quirks.conditional_writes.map(|heeds| match heeds {
+        true => "heeds conditional writes".to_owned(),
+        false => "ignores conditional writes (nothing in loft rests on them)".to_owned(),
+    });
+    let rules = match &quirks.lifecycle {
+        Lifecycle::Unknown(why) => Some(format!("did not tell its lifecycle rules: {why}")),
+        Lifecycle::Rules(rules) if rules.is_empty() => None,
+        Lifecycle::Rules(rules) => {
+            let expiring = rules.iter().filter(|rule| rule.expires.is_some()).count();
+            Some(format!("has {} lifecycle rules here, {expiring} of which delete objects", rules.len()))
+        }
+    };
+    match [conditions, rules].into_iter().flatten().collect::<Vec<_>>().join(", ") {
+        said if said.is_empty() => said,
+        said => printable(&format!("The store {said}\n")),
+    }
 }
 
 fn repaired(mended: &Mended) -> Value {
@@ -267,7 +306,8 @@ fn repairs(mended: &Mended) -> String {
     text
 }
 
-fn page(shown: &BTreeMap<(Severity, Kind), Vec<Finding>>, counts: &Counts) -> String {
+fn page(shown: &BTreeMap<(Severity, Kind), Vec<Finding>>, checked: &Checked) -> String {
+    let counts = &checked.counts;
     let mut text = String::new();
     for ((severity, kind), findings) in shown {
         let count = counts.findings.get(kind).copied().unwrap_or_default();
@@ -283,6 +323,7 @@ fn page(shown: &BTreeMap<(Severity, Kind), Vec<Finding>>, counts: &Counts) -> St
         }
         text.push('\n');
     }
+    text.push_str(&checked.quirks.as_ref().map(storage_line).unwrap_or_default());
     text.push_str(&sum(counts));
     text
 }

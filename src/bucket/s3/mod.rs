@@ -16,6 +16,7 @@ mod credentials;
 mod listing;
 mod multipart;
 mod presign;
+mod quirks;
 mod xml;
 
 pub use credentials::CredentialsError;
@@ -23,7 +24,7 @@ pub use credentials::CredentialsError;
 use super::error::{BucketError, Cause, Refusal};
 use super::http::Trust;
 use super::settings::{DEFAULT_REGION, S3Settings};
-use super::{Body, Bucket, Headers, Key, ObjectInfo, Page, Part, Prefix, RequestKind, Requests, Upload};
+use super::{Body, Bucket, Headers, Key, ObjectInfo, Page, Part, Prefix, Quirks, RequestKind, Requests, Upload};
 use crate::clock::Clock;
 use address::Address;
 use answer::Answer;
@@ -375,5 +376,9 @@ impl Bucket for S3 {
 
     async fn now(&self) -> Result<SystemTime, BucketError> {
         S3::now(self).await.map_err(|cause| self.error("ask for the time", "of the server", cause))
+    }
+
+    async fn quirks(&self, scratch: &Key) -> Result<Quirks, BucketError> {
+        S3::quirks(self, scratch).await.map_err(|cause| self.error("try conditions with", scratch.as_str(), cause))
     }
 }

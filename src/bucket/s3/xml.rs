@@ -96,6 +96,61 @@ pub(super) struct CopiedPart {
     pub etag: String,
 }
 
+/// `LifecycleConfiguration`; of rules that delete, what tells whom they concern.
+#[derive(Debug, Deserialize)]
+pub(super) struct LifecycleRules {
+    #[serde(default, rename = "Rule")]
+    pub rules: Vec<LifecycleRule>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct LifecycleRule {
+    #[serde(default, rename = "ID")]
+    pub id: String,
+    pub status: String,
+    #[serde(default)]
+    pub filter: Option<LifecycleFilter>,
+    /// In the place of a filter, in old rules.
+    #[serde(default)]
+    pub prefix: Option<String>,
+    #[serde(default)]
+    pub expiration: Option<LifecycleExpiration>,
+    #[serde(default, rename = "AbortIncompleteMultipartUpload")]
+    pub abort: Option<LifecycleAbort>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct LifecycleFilter {
+    pub prefix: Option<String>,
+    pub tag: Option<serde::de::IgnoredAny>,
+    pub and: Option<LifecycleFilters>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct LifecycleFilters {
+    pub prefix: Option<String>,
+    #[serde(rename = "Tag")]
+    pub tags: Vec<serde::de::IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct LifecycleExpiration {
+    #[serde(default)]
+    pub days: Option<u32>,
+    #[serde(default)]
+    pub date: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct LifecycleAbort {
+    pub days_after_initiation: u32,
+}
+
 /// Reads a document whose root element is `root`; the error says what is wrong with it.
 pub(super) fn read<'a, T: Deserialize<'a>>(root: &str, body: &'a [u8]) -> Result<T, String> {
     let text = std::str::from_utf8(body).map_err(|_| format!("{root} is not UTF-8"))?;

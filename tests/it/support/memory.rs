@@ -14,7 +14,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use loft::bucket::{
-    Body, Bucket, BucketError, Cause, Headers, Key, ObjectInfo, Page, Part, Prefix, Refusal, RequestKind, Upload,
+    Body, Bucket, BucketError, Cause, Headers, Key, Lifecycle, LifecycleRule, ObjectInfo, Page, Part, Prefix, Quirks,
+    Refusal, RequestKind, Upload,
 };
 use loft::clock::Clock;
 use loft::nix::Sha256;
@@ -85,6 +86,8 @@ pub struct Memory {
     pub page_size: usize,
     /// ETags of parts are no MD5 and never the same twice, as with objects under a KMS key.
     pub opaque_etags: bool,
+    /// Rules by which it would delete; it does not.
+    pub lifecycle: Vec<LifecycleRule>,
     state: Mutex<State>,
     hook: Mutex<Option<Hook>>,
 }
@@ -125,6 +128,7 @@ impl Memory {
             clock: Arc::default(),
             page_size: 1000,
             opaque_etags: false,
+            lifecycle: Vec::new(),
             state: Mutex::default(),
             hook: Mutex::default(),
         }
@@ -545,5 +549,10 @@ impl Bucket for Memory {
 
     async fn now(&self) -> Result<SystemTime, BucketError> {
         Ok(self.clock.wall())
+    }
+
+    async fn quirks(&self, _: &Key) -> Result<Quirks, BucketError> {
+        let lifecycle = Lifecycle::Rules(self.lifecycle.clone());
+        Ok(Quirks { conditional_writes: Some(self.profile == Profile::Aws), lifecycle })
     }
 }

@@ -3,7 +3,7 @@
 //! It checks what it is sent as a real one does: the signature, computed here from the bytes on the
 //! wire, the payload's hash, the expiry of query-signed requests. And it keeps what it saw.
 
-use super::memory::Memory;
+use super::memory::{Memory, Profile};
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -261,6 +261,7 @@ async fn carry_out(memory: &Memory, seen: &Seen) -> Result<Answer, BucketError> 
     if key.is_empty() {
         return match () {
             () if has("list-type") => list(memory, &query).await,
+            () if has("lifecycle") => Ok(lifecycle(memory)),
             () if has("uploads") => list_uploads(memory, get("prefix").unwrap_or_default()).await,
             () => Ok(refuse(501, "NotImplemented", "not here")),
         };
@@ -282,6 +283,12 @@ async fn carry_out(memory: &Memory, seen: &Seen) -> Result<Answer, BucketError> 
                     true => Ok(xml("<CopyObjectResult><ETag>\"x\"</ETag></CopyObjectResult>".to_owned())),
                     false => Ok(refuse(404, "NoSuchKey", "no such key")),
                 }
+            }
+            None if seen.headers.contains_key("if-none-match")
+                && memory.profile == Profile::Aws
+                && memory.object(key.as_str()).is_some() =>
+            {
+                Ok(refuse(412, "PreconditionFailed", "something is there"))
             }
             None => {
                 memory.put(&key, body(), headers_of(seen)).await?;
@@ -370,6 +377,27 @@ async fn list(memory: &Memory, query: &BTreeMap<String, String>) -> Result<Answe
     }
     body.push_str("</ListBucketResult>");
     Ok(xml(body))
+}
+
+fn lifecycle(memory: &Memory) -> Answer {
+    if memory.lifecycle.is_empty() {
+        return refuse(404, "NoSuchLifecycleConfiguration", "none");
+    }
+    let mut body = String::from("<LifecycleConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
+    for rule in &memory.lifecycle {
+        body.push_str(&format!("<Rule><ID>{}</ID><Status>Enabled</Status>", rule.id));
+        body.push_str(&format!("<Filter><Prefix>{}</Prefix></Filter>", rule.prefix));
+        if let Some(days) = rule.expires.as_deref().and_then(|text| text.split(' ').nth(1)) {
+            body.push_str(&format!("<Expiration><Days>{days}</Days></Expiration>"));
+        }
+        if let Some(days) = rule.aborts_uploads_after {
+            let after = format!("<DaysAfterInitiation>{days}</DaysAfterInitiation>");
+            body.push_str(&format!("<AbortIncompleteMultipartUpload>{after}</AbortIncompleteMultipartUpload>"));
+        }
+        body.push_str("</Rule>");
+    }
+    body.push_str("</LifecycleConfiguration>");
+    xml(body)
 }
 
 async fn list_uploads(memory: &Memory, prefix: &str) -> Result<Answer, BucketError> {

@@ -101,6 +101,11 @@ impl Bucket {
         stdout_of(self.curl(&format!("/{}", encode_path(key))).arg("--fail").arg("-T").arg(file.path()));
     }
 
+    /// Sets one of the bucket's own documents, such as `lifecycle`.
+    pub fn set(&self, document: &str, xml: &str) {
+        stdout_of(self.curl(&format!("?{document}=")).args(["--fail", "-X", "PUT", "--data-binary", xml]));
+    }
+
     pub fn delete(&self, key: &str) {
         stdout_of(self.curl(&format!("/{}", encode_path(key))).args(["--fail", "-X", "DELETE"]));
     }
