@@ -147,6 +147,11 @@ impl Prefix {
         Self(text.into())
     }
 
+    /// All that is loft's own.
+    pub fn own() -> Self {
+        Self("loft/v1/".to_owned())
+    }
+
     pub fn sweeps() -> Self {
         Self("loft/v1/sweep/".to_owned())
     }

@@ -9,7 +9,7 @@ pub struct Quirks {
     pub lifecycle: Lifecycle,
 }
 
-/// Rules by which the store itself deletes objects of this bucket.
+/// Rules by which the store itself deletes objects of this bucket, or puts them out of reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lifecycle {
     /// Those that are enabled and may concern this cache's keys.
@@ -33,6 +33,8 @@ pub struct LifecycleRule {
     pub prefix: String,
     /// When it deletes objects: "after 30 days", "on 2027-01-01T00:00:00Z".
     pub expires: Option<String>,
+    /// When it moves them where nobody can read them at once: "to GLACIER after 60 days".
+    pub archives: Option<String>,
     /// After so many days it ends unfinished uploads.
     pub aborts_uploads_after: Option<u32>,
 }

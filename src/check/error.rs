@@ -15,10 +15,15 @@ pub enum CheckError {
     #[error(transparent)]
     Record(#[from] RecordError),
     /// What a repair refuses for, as prunes do.
-    #[error("Nothing was repaired")]
+    #[error("The repair stopped")]
     Prune(#[source] Box<PruneError>),
     #[error("The damaged paths could not be pushed again")]
     Push(#[source] Box<PushError>),
+    #[error(
+        "There is no cache in {0}: neither nix-cache-info nor anything else of one. Check the bucket's name and the prefix; \
+         `loft push` makes a new cache"
+    )]
+    Nothing(String),
     #[error("A background task of the check failed")]
     Task(#[source] tokio::task::JoinError),
     #[error("Interrupted; a check that is started again need not read again what it has read")]
@@ -49,7 +54,7 @@ impl CheckError {
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::Bucket(error) => error.remedy(),
-            Self::Record(_) => Remedy::FixConfig,
+            Self::Record(_) | Self::Nothing(_) => Remedy::FixConfig,
             Self::Prune(error) => error.remedy(),
             Self::Push(error) => error.remedy(),
             Self::Task(_) | Self::Interrupted => Remedy::Retry,

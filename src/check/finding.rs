@@ -67,7 +67,7 @@ macro_rules! kinds {
 
 kinds! {
     NarInfoMalformed = "F1" "narinfo_malformed" Damage,
-        "clients stop with an error at this path or take it for absent, and a prune keeps whatever it may need",
+        "clients stop with an error at this path or take it for absent, and a prune keeps what it may need, as far as that can be read",
         "loft check --repair";
     NarInfoOtherPath = "F1" "narinfo_other_path" Damage,
         "clients that ask for one path are answered with another",
@@ -98,7 +98,7 @@ kinds! {
         "loft sign";
     NarUnreferenced = "F5" "nar_unreferenced" Garbage,
         "it takes room; what a push has sent in the last minutes looks the same",
-        "loft prune";
+        "loft prune, again and again: it deletes NARs seven days after nothing points at them any more";
     ListingUnreferenced = "F5" "listing_unreferenced" Garbage,
         "it takes room",
         "loft prune";
@@ -111,8 +111,11 @@ kinds! {
     UploadStale = "F6" "upload_stale" Garbage,
         "parts of a NAR that nobody goes on with take room",
         "loft prune";
+    PinnedMissing = "F6" "pinned_missing" Damage,
+        "what a pin was to keep is not in the cache",
+        "loft check --repair, or loft pin rm";
     PinEmpty = "F6" "pin_empty" Note,
-        "a pin keeps nothing: its path is not in the cache",
+        "a pin keeps nothing: its path is not in the cache, or comes from upstream",
         "push the path again, or remove the pin";
     RootMissing = "F6" "root_missing" Note,
         "it was pushed and is gone, though no prune has it in its trash: something else deletes from this bucket",
@@ -150,6 +153,9 @@ kinds! {
     LifecycleExpires = "F9" "lifecycle_expires" Note,
         "the store itself deletes by age what is still needed, and then clients fail",
         "remove the rule; retention is for loft prune";
+    LifecycleArchives = "F9" "lifecycle_archives" Note,
+        "NARs that clients still fetch become unreadable for hours or for good",
+        "remove the transition";
     LifecycleAborts = "F9" "lifecycle_aborts" Note,
         "uploads of large NARs that were cut short begin anew instead of going on",
         "give the rule two days or more";

@@ -104,6 +104,8 @@ pub struct Damages {
     pub paths: HashMap<PathHash, Ruin>,
     /// Referred to and not there; with its name, where that is known.
     pub missing: HashMap<PathHash, Option<StorePath>>,
+    /// What pins keep and is not there.
+    pub pinned: HashMap<PathHash, StorePath>,
     pub records: HashSet<Key>,
     pub cache_info: bool,
     pub bucket_record: bool,
@@ -153,8 +155,8 @@ impl<'a> Check<'a> {
         early.into_iter().for_each(|finding| check.tell(finding));
         let judge = Judge { dir: check.opened.dir.clone(), keys: options.public_keys.clone() };
         narinfos::look(&mut check, Arc::new(judge)).await?;
-        check.judge_absent_cache_info();
         nars::look(&mut check).await?;
+        check.judge_absent_cache_info().await?;
         let records = records::look(&mut check).await?;
         nars::confirm(&mut check).await?;
         links::look(&mut check, &records).await?;

@@ -44,7 +44,9 @@ pub async fn open(
     let key = Key::bucket_record();
     let mut upstreams = options.upstreams.clone();
     let mut generation = String::new();
-    if let Some(read) = short(ends, &key).await? {
+    let read = short(ends, &key).await?;
+    let has_record = read.is_some();
+    if let Some(read) = read {
         match read.and_then(|bytes| BucketRecord::parse(key.as_str(), &bytes).map_err(Unread::Record)) {
             Ok(record) => {
                 generation = record.generation;
@@ -82,7 +84,8 @@ pub async fn open(
         tell(Kind::Clock, "clock", problem);
     }
     let mut quirks = None;
-    if options.probe {
+    // Not in a place that may be none of ours: a directory would even be made for it.
+    if options.probe && (has_cache_info || has_record) {
         match probe(ends).await {
             Ok(true) => {}
             Ok(false) => {
@@ -104,12 +107,20 @@ pub async fn open(
 }
 
 impl Check<'_> {
-    /// An empty bucket need not say what it is.
-    pub(super) fn judge_absent_cache_info(&mut self) {
-        if !self.opened.has_cache_info && self.checked.counts.paths > 0 {
-            self.checked.damages.cache_info = true;
-            self.find(Kind::CacheInfoMissing, &Key::cache_info(), None, "it is not there");
+    /// Where nothing at all is, it may be the wrong place: nobody has looked at the cache then.
+    pub(super) async fn judge_absent_cache_info(&mut self) -> Result<(), CheckError> {
+        if self.opened.has_cache_info {
+            return Ok(());
         }
+        let bucket = self.ends.bucket.as_ref();
+        if self.checked.counts.paths + self.checked.counts.nars == 0
+            && bucket.list(&Prefix::own(), None).await?.objects.is_empty()
+        {
+            return Err(CheckError::Nothing(bucket.describe()));
+        }
+        self.checked.damages.cache_info = true;
+        self.find(Kind::CacheInfoMissing, &Key::cache_info(), None, "it is not there");
+        Ok(())
     }
 }
 
@@ -141,6 +152,9 @@ fn judge_rules(lifecycle: &Lifecycle) -> Vec<(Kind, String)> {
         let name = format!("the rule {:?} for keys that begin with {:?}", rule.id, rule.prefix);
         if let Some(when) = &rule.expires {
             found.push((Kind::LifecycleExpires, format!("{name} deletes objects {when}")));
+        }
+        if let Some(archive) = &rule.archives {
+            found.push((Kind::LifecycleArchives, format!("{name} moves objects {archive}")));
         }
         if let Some(days) = rule.aborts_uploads_after.filter(|days| *days < UPLOAD_LIFE) {
             found.push((Kind::LifecycleAborts, format!("{name} ends uploads after {days} day")));

@@ -39,7 +39,7 @@ pub async fn look(check: &mut Check<'_>) -> Result<Records, CheckError> {
     look_at_trash(check, &mut records).await?;
     look_at_leases(check, &mut records).await?;
     look_at_pushes(check, &mut records).await?;
-    look_at_pins(check).await?;
+    look_at_pins(check, &records).await?;
     look_at_sweeps(check).await?;
     look_at_uploads(check).await?;
     Ok(records)
@@ -100,22 +100,40 @@ async fn look_at_pushes(check: &mut Check<'_>, records: &mut Records) -> Result<
     Ok(())
 }
 
-async fn look_at_pins(check: &mut Check<'_>) -> Result<(), CheckError> {
-    let mut empty = Vec::new();
+async fn look_at_pins(check: &mut Check<'_>, records: &Records) -> Result<(), CheckError> {
+    let mut by_name: HashMap<String, Vec<(ObjectInfo, PinRecord)>> = HashMap::new();
     each(check, &Prefix::pins(), PinRecord::parse, |check, object, record| match record {
-        Ok(record) if record.roots.is_empty() => {
-            check.find(Kind::PinEmpty, &object.key, None, "it names no path");
-        }
         Ok(record) => {
-            let absent = record.roots.into_iter().filter(|root| !check.tables.has(&root.hash_part()));
-            empty.extend(absent.map(|root| (object.key.clone(), root)));
+            let name = object.key.pin_name().unwrap_or_default().to_owned();
+            by_name.entry(name).or_default().push((object.clone(), record));
         }
         Err(why) => check.unreadable(object, why),
     })
     .await?;
-    let gone = check.still_absent(empty.iter().map(|(_, root)| root.hash_part()).collect()).await?;
-    for (key, root) in empty.into_iter().filter(|(_, root)| gone.contains(&root.hash_part())) {
-        check.find(Kind::PinEmpty, &key, Some(root.clone()), format!("{root} is not in the cache"));
+    let mut absent = Vec::new();
+    for mut pins in by_name.into_values() {
+        pins.sort_by(|(a, _), (b, _)| (b.modified, &b.key).cmp(&(a.modified, &a.key)));
+        for (newer, (object, record)) in pins.into_iter().enumerate() {
+            if record.roots.is_empty() {
+                check.find(Kind::PinEmpty, &object.key, None, "it names no path");
+            }
+            // One that is over keeps nothing, and the next prune removes it.
+            if record.keep.holds(check.age(&object), newer) {
+                let gone = record.roots.into_iter().filter(|root| !check.tables.has(&root.hash_part()));
+                absent.extend(gone.map(|root| (object.key.clone(), root)));
+            }
+        }
+    }
+    let gone = check.still_absent(absent.iter().map(|(_, root)| root.hash_part()).collect()).await?;
+    for (key, root) in absent.into_iter().filter(|(_, root)| gone.contains(&root.hash_part())) {
+        let hash = root.hash_part();
+        // As with references: it may come from another cache.
+        let is_damage = check.opened.upstreams.is_empty() && !records.external.contains(&hash);
+        if is_damage {
+            check.checked.damages.pinned.insert(hash, root.clone());
+        }
+        let kind = if is_damage { Kind::PinnedMissing } else { Kind::PinEmpty };
+        check.find(kind, &key, Some(root.clone()), format!("{root} is not in the cache"));
     }
     Ok(())
 }

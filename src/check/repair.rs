@@ -30,7 +30,7 @@ pub struct Repair {
 }
 
 /// What was done.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Mended {
     /// Objects that say what the bucket is, written anew.
     pub written: Vec<Key>,
@@ -48,19 +48,20 @@ pub struct Mended {
     pub failed: Vec<(String, String)>,
 }
 
-/// Mends all that `checked` names. An error means that nothing more was tried.
-pub async fn repair(ends: &Ends, repair: &Repair, checked: &Checked) -> Result<Mended, CheckError> {
-    Mending { ends, repair, mended: Mended::default() }.run(checked).await
+/// Mends all that `checked` names; `mended` tells what is done. An error means that nothing more was tried: what was done
+/// before stays done.
+pub async fn repair(ends: &Ends, repair: &Repair, checked: &Checked, mended: &mut Mended) -> Result<(), CheckError> {
+    Mending { ends, repair, mended }.run(checked).await
 }
 
 pub(super) struct Mending<'a> {
     pub ends: &'a Ends,
     pub repair: &'a Repair,
-    pub mended: Mended,
+    pub mended: &'a mut Mended,
 }
 
 impl Mending<'_> {
-    async fn run(mut self, checked: &Checked) -> Result<Mended, CheckError> {
+    async fn run(mut self, checked: &Checked) -> Result<(), CheckError> {
         let damages = &checked.damages;
         prune::safe_to_change(&self.prune_ends(), &self.prune_options()).await?;
         self.set_aside(damages).await?;
@@ -75,41 +76,52 @@ impl Mending<'_> {
             self.ends.bucket.put(&Key::cache_info(), body, Headers::CACHE_INFO).await?;
             self.mended.written.push(Key::cache_info());
         }
-        let mut left = Left { paths: damages.paths.clone(), missing: damages.missing.keys().copied().collect() };
+        let missing = damages.missing.keys().chain(damages.pinned.keys()).copied().collect();
+        let mut left = Left { paths: damages.paths.clone(), missing };
         if let (Some(local), false) = (self.repair.store.clone(), left.is_empty()) {
             self.push_again(local, &mut left).await?;
         }
         if !left.is_empty() {
             self.restore(&mut left).await?;
         }
+        for (hash, path) in &damages.pinned {
+            // To take out what refers to it is of no use here; where that is damaged as well, it is in the other list, too.
+            if left.missing.contains(hash) && !damages.missing.contains_key(hash) {
+                left.missing.remove(hash);
+                let why = "a pin keeps it, and neither this store nor trash has it; push it from a machine that does, or remove the pin";
+                self.mended.failed.push((path.to_string(), why.to_owned()));
+            }
+        }
         if !left.is_empty() {
             self.quarantine(&left).await?;
         }
-        Ok(self.mended)
+        Ok(())
     }
 
     async fn push_again(&mut self, local: Arc<dyn Store>, left: &mut Left) -> Result<(), CheckError> {
-        for path in store::push_again(self.ends, self.repair, local, left).await? {
-            left.forget(&path.hash_part());
-            self.mended.pushed.push(path);
-        }
-        Ok(())
+        let pushed = &mut self.mended.pushed;
+        let result = store::push_again(self.ends, self.repair, local, left, pushed).await;
+        pushed.iter().for_each(|path| left.forget(&path.hash_part()));
+        result
     }
 
     async fn restore(&mut self, left: &mut Left) -> Result<(), CheckError> {
         let damaged: HashSet<PathHash> = left.paths.keys().copied().collect();
-        let back = prune::restore(&self.prune_ends(), &self.prune_options(), &damaged, &left.missing).await?;
+        let mut back = HashSet::new();
+        let (ends, options) = (self.prune_ends(), self.prune_options());
+        let result = prune::restore(&ends, &options, &damaged, &left.missing, &mut back).await;
         for path in back {
             left.forget(&path);
             self.mended.restored.push(path);
         }
-        Ok(())
+        Ok(result?)
     }
 
     async fn quarantine(&mut self, left: &Left) -> Result<(), CheckError> {
         let paths = left.paths.iter().map(|(path, ruin)| (*path, ruin.etag.clone())).collect();
         let ruins = Ruins { paths, missing: left.missing.clone() };
-        let summary = prune::quarantine(&self.prune_ends(), &self.prune_options(), &ruins).await?;
+        let mut summary = prune::Summary::default();
+        let result = prune::quarantine(&self.prune_ends(), &self.prune_options(), &ruins, &mut summary).await;
         self.mended.trash.extend(summary.trash);
         self.mended.removed.extend(summary.removed);
         if summary.rescued > 0 {
@@ -123,7 +135,7 @@ impl Mending<'_> {
             let why = "time ran out, or it was interrupted; repair again to go on".to_owned();
             self.mended.failed.push(("the rest".to_owned(), why));
         }
-        Ok(())
+        Ok(result?)
     }
 
     async fn set_aside(&mut self, damages: &super::Damages) -> Result<(), CheckError> {

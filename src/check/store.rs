@@ -13,16 +13,17 @@ use crate::store::Store;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Pushes what the local store has of `left`. The answer is what landed.
+/// Pushes what the local store has of `left`. `pushed` is what landed of it, also before an error.
 pub async fn push_again(
     ends: &Ends,
     repair: &Repair,
     local: Arc<dyn Store>,
     left: &Left,
-) -> Result<Vec<StorePath>, CheckError> {
+    pushed: &mut Vec<StorePath>,
+) -> Result<(), CheckError> {
     let fitting = fitting(local.clone(), left).await?;
     if fitting.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let anew: Arc<HashSet<PathHash>> =
         Arc::new(fitting.iter().map(StorePath::hash_part).filter(|hash| left.paths.contains_key(hash)).collect());
@@ -36,17 +37,22 @@ pub async fn push_again(
         requests: Arc::default(),
     };
     let options = push::Options { anew, trust_ledger: false, dry_run: false, pin: None, ..repair.push.clone() };
-    // With all that they refer to, since some of that may be missing as well.
-    push::run(&push_ends, &options, Request::Closures(fitting.clone())).await?;
-    let so_far = landed.paths();
-    let rest: Vec<StorePath> = fitting.iter().filter(|path| !so_far.contains(path)).cloned().collect();
-    if !rest.is_empty() {
-        // What comes from upstream is left out by the user's policy; but this was in the bucket.
-        let options = push::Options { policy: Policy::default(), ..options };
-        push::run(&push_ends, &options, Request::Only(rest)).await?;
+    let result = async {
+        // With all that they refer to, since some of that may be missing as well.
+        push::run(&push_ends, &options, Request::Closures(fitting.clone())).await?;
+        let so_far = landed.paths();
+        let rest: Vec<StorePath> = fitting.iter().filter(|path| !so_far.contains(path)).cloned().collect();
+        if !rest.is_empty() {
+            // What comes from upstream is left out by the user's policy; but this was in the bucket.
+            let options = push::Options { policy: Policy::default(), ..options };
+            push::run(&push_ends, &options, Request::Only(rest)).await?;
+        }
+        Ok::<_, PushError>(())
     }
+    .await;
     let landed = landed.paths();
-    Ok(fitting.into_iter().filter(|path| landed.contains(path)).collect())
+    pushed.extend(fitting.into_iter().filter(|path| landed.contains(path)));
+    Ok(result?)
 }
 
 async fn fitting(local: Arc<dyn Store>, left: &Left) -> Result<Vec<StorePath>, CheckError> {

@@ -38,6 +38,9 @@ pub struct Contents {
     pub trash: Vec<Trash>,
     /// Missing references that are in trash, and not as damaged.
     pub in_trash: HashSet<PathHash>,
+    /// What is missed and could not be put back: its NARs, and the trash records that tell of it.
+    pub wanted_nars: HashSet<NarUrl>,
+    pub wanted_trash: HashSet<Key>,
     /// Uploads that were begun and not finished.
     pub uploads: Vec<(Upload, SystemTime)>,
     /// Objects of crashed prunes.
@@ -77,6 +80,8 @@ impl Contents {
             stored: 0,
             trash: Vec::new(),
             in_trash: HashSet::new(),
+            wanted_nars: HashSet::new(),
+            wanted_trash: HashSet::new(),
             uploads: Vec::new(),
             left_over: Vec::new(),
             reader,

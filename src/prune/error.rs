@@ -16,10 +16,10 @@ pub enum PruneError {
     /// The lease of a restoration.
     #[error(transparent)]
     Lease(PushError),
-    #[error("The prune was refused: {0}")]
+    #[error("Refused: {0}")]
     Refused(#[from] Refusal),
     #[error(
-        "There is no trash record {0} in the bucket: it was undone or has expired, or the id is wrong (loft prune --list-trash tells which there are)"
+        "There is no trash record {0} in the bucket: it has expired, or the id is wrong (loft prune --list-trash tells which there are)"
     )]
     NoTrash(ulid::Ulid),
     #[error("Interrupted")]

@@ -3,7 +3,7 @@
 //! A NAR goes only once a trash record has named it for the whole grace: clients that have seen its narinfo may still
 //! fetch it. What nothing points at and no trash record names is named by this prune's.
 
-use super::contents::{Contents, Orphan};
+use super::contents::{Contents, Orphan, Trash};
 use super::decide::FLOOR;
 use super::error::PruneError;
 use super::{Ends, Options, Summary};
@@ -56,6 +56,7 @@ pub fn find(contents: &Contents, options: &Options) -> Garbage {
             continue;
         }
         match orphan.trashed {
+            Some(_) if contents.wanted_nars.contains(url) => {}
             Some(since) if old(since, grace) => garbage.due.push((url.clone(), *orphan)),
             Some(_) => {}
             None => garbage.new.push(url.clone()),
@@ -98,19 +99,30 @@ pub async fn collect(
         }
     }
     drop(nars);
-    for upload in &garbage.uploads {
-        if told(ends, ends.bucket.abort_upload(upload).await) {
-            summary.uploads += 1;
+    let mut uploads = stream::iter(&garbage.uploads)
+        .take_while(|_| std::future::ready(!options.interrupt.is_raised()))
+        .map(|upload| ends.bucket.abort_upload(upload))
+        .buffer_unordered(PARALLEL);
+    while let Some(result) = uploads.next().await {
+        match told(ends, result) {
+            true => summary.uploads += 1,
+            false => summary.failed += 1,
         }
     }
     // A trash record is needed for as long as a NAR that it names is there.
     let grace = options.nar_grace + SWEEP_LIFE;
     let all_gone = failures == 0 && !options.interrupt.is_raised() && is_settled(contents, garbage, grace);
-    let over = |at: SystemTime| contents.opened.now.duration_since(at).is_ok_and(|age| age > grace);
-    let trash = contents.trash.iter().filter(|trash| all_gone && over(trash.at)).map(|trash| &trash.key);
-    for key in garbage.records.iter().chain(trash) {
-        if told(ends, ends.bucket.delete(key).await) {
-            summary.records += 1;
+    let over = |trash: &&Trash| contents.opened.now.duration_since(trash.at).is_ok_and(|age| age > grace);
+    let trash = contents.trash.iter().filter(over).map(|trash| &trash.key);
+    let trash = trash.filter(|key| all_gone && !contents.wanted_trash.contains(key));
+    let mut records = stream::iter(garbage.records.iter().chain(trash))
+        .take_while(|_| std::future::ready(!options.interrupt.is_raised()))
+        .map(|key| ends.bucket.delete(key))
+        .buffer_unordered(PARALLEL);
+    while let Some(result) = records.next().await {
+        match told(ends, result) {
+            true => summary.records += 1,
+            false => summary.failed += 1,
         }
     }
     summary.failed += failures;

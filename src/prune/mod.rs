@@ -35,7 +35,7 @@ use crate::clock::Clock;
 use crate::ledger::Ledger;
 use crate::nix::{NarInfo, PathHash};
 use crate::push::Interrupt;
-use crate::record::{TrashRecord, Why, seconds};
+use crate::record::{Removed, TrashRecord, Why, seconds};
 use crate::report::{Event, Report};
 use bytes::Bytes;
 use contents::Contents;
@@ -177,7 +177,7 @@ pub async fn plan(ends: &Ends, options: &Options) -> Result<PrunePlan, PruneErro
 pub async fn carry_out(
     ends: &Ends,
     options: &Options,
-    plan: PrunePlan,
+    mut plan: PrunePlan,
     summary: &mut Summary,
 ) -> Result<(), PruneError> {
     plan.check_harm(options)?;
@@ -299,26 +299,32 @@ impl PrunePlan {
         self.contents.opened.now
     }
 
-    /// Puts back what visible paths refer to and only trash has: some program that takes no lease relied on it.
-    async fn restore(&self, ends: &Ends, options: &Options, summary: &mut Summary) -> Result<(), PruneError> {
+    /// Puts back what visible paths refer to and only trash has: some program that takes no lease relied on it. What cannot
+    /// be put back now may be later, so its trash and its NAR stay.
+    async fn restore(&mut self, ends: &Ends, options: &Options, summary: &mut Summary) -> Result<(), PruneError> {
         if self.missed.is_empty() {
             return Ok(());
         }
-        let (wanted, external) = restore::from_all_trash(ends, &self.contents, &self.missed).await?;
-        let none = HashSet::new();
-        let fates = restore::put_back(ends, options, &self.contents.opened, &wanted, &external, &none).await?;
+        let found = restore::from_all_trash(ends, &self.contents, &self.missed).await?;
+        let wanted: Vec<Removed> = found.removed.values().cloned().collect();
+        let (none, mut fates) = (HashSet::new(), Vec::new());
+        let opened = &self.contents.opened;
+        let result = restore::put_back(ends, options, opened, &wanted, &found.external, &none, &mut fates).await;
         for (path, restored) in fates {
             match restored {
                 Restored::Done => summary.restored += 1,
-                Restored::Present => {}
+                Restored::Present | Restored::AsItWas => {}
                 Restored::Failed(why) => {
                     let message = format!("{path} is referred to again, but was not put back: {why}");
                     ends.report.event(Event::Warning { message: &message });
                     summary.failed += 1;
+                    let nar = found.removed.get(&path).and_then(|removed| catalog::remnants(&removed.bytes()).url);
+                    self.contents.wanted_nars.extend(nar);
+                    self.contents.wanted_trash.extend(found.records.iter().cloned());
                 }
             }
         }
-        Ok(())
+        result
     }
 }
 

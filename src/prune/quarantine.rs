@@ -10,8 +10,14 @@ use crate::bucket::{Prefix, list_all};
 use crate::nix::PathHash;
 use std::collections::HashSet;
 
-/// Removes `ruins` with all that refers to them, referrers first; their bytes go into trash.
-pub async fn quarantine(ends: &Ends, options: &Options, ruins: &Ruins) -> Result<Summary, PruneError> {
+/// Removes `ruins` with all that refers to them, referrers first; their bytes go into trash. `summary` counts what is done,
+/// also before an error.
+pub async fn quarantine(
+    ends: &Ends,
+    options: &Options,
+    ruins: &Ruins,
+    summary: &mut Summary,
+) -> Result<(), PruneError> {
     let opened = guard::open(ends, options).await?;
     let mut contents = Contents::look(ends, options, opened).await?;
     let graph = &contents.graph;
@@ -22,30 +28,29 @@ pub async fn quarantine(ends: &Ends, options: &Options, ruins: &Ruins) -> Result
         return Err(Refusal::TooMuchDamage { condemned: condemned.len() as u64, total }.into());
     }
     let condemned = graph.referrers_first(&condemned);
-    let mut summary = Summary::default();
     for batch in condemned.chunks(sweep::BATCH) {
         let ground = Ground::Damage(ruins);
-        let swept = sweep::sweep(ends, options, &mut contents, &ground, batch, Vec::new(), &mut summary).await?;
+        let swept = sweep::sweep(ends, options, &mut contents, &ground, batch, Vec::new(), summary).await?;
         if swept == Swept::Unfinished || options.interrupt.is_raised() {
             summary.is_unfinished = true;
             break;
         }
     }
-    Ok(summary)
+    Ok(())
 }
 
 /// Puts back from trash what of `damaged` (whose narinfos are there) and `missing` it has in good order, the newest first.
-/// The answer is what came back.
+/// `back` is what came back, also before an error.
 pub async fn restore(
     ends: &Ends,
     options: &Options,
     damaged: &HashSet<PathHash>,
     missing: &HashSet<PathHash>,
-) -> Result<HashSet<PathHash>, PruneError> {
+    back: &mut HashSet<PathHash>,
+) -> Result<(), PruneError> {
     let opened = guard::open(ends, options).await?;
     let mut listed = list_all(ends.bucket.as_ref(), &Prefix::trash()).await?;
     listed.sort_by(|a, b| (b.modified, &b.key).cmp(&(a.modified, &a.key)));
-    let mut back: HashSet<PathHash> = HashSet::new();
     for object in listed {
         let record = match read_trash(ends, &object.key).await {
             Ok(Some(record)) => record,
@@ -59,12 +64,11 @@ pub async fn restore(
         }
         let removed = with_references(&opened, &record, &wanted);
         let external = record.external.iter().copied().filter(|hash| !missing.contains(hash)).collect();
-        let damaged: HashSet<PathHash> = damaged.difference(&back).copied().collect();
-        for (path, restored) in put_back(ends, options, &opened, &removed, &external, &damaged).await? {
-            if restored == Restored::Done {
-                back.insert(path);
-            }
-        }
+        let damaged: HashSet<PathHash> = damaged.difference(back).copied().collect();
+        let mut fates = Vec::new();
+        let result = put_back(ends, options, &opened, &removed, &external, &damaged, &mut fates).await;
+        back.extend(fates.into_iter().filter(|(_, restored)| *restored == Restored::Done).map(|(path, _)| path));
+        result?;
     }
-    Ok(back)
+    Ok(())
 }

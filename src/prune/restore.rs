@@ -7,19 +7,26 @@ use super::contents::Contents;
 use super::error::PruneError;
 use super::guard::Opened;
 use super::{Ends, Options};
-use crate::bucket::{Headers, Key};
+use crate::bucket::{BucketError, Headers, Key};
 use crate::catalog;
 use crate::nix::{NarInfo, NarUrl, PathHash};
 use crate::push::{Lease, Lessee, republish};
 use crate::record::{MAX_SIZE, Removed, TrashRecord, Why};
 use crate::remedy::chain;
+use crate::report::Event;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use std::collections::{HashMap, HashSet};
 use ulid::Ulid;
+
+/// Paths at once.
+const PARALLEL: usize = 32;
 
 /// What became of one path that was to come back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Restored {
     Done,
+    /// Byte for byte, damaged as it was.
+    AsItWas,
     /// Somebody has pushed it again.
     Present,
     /// The reason is for users.
@@ -33,7 +40,7 @@ pub async fn read_trash(ends: &Ends, key: &Key) -> Result<Option<TrashRecord>, P
 }
 
 /// Puts `removed` back. References that are in none of `removed` must be visible, or be among `external`. What is there
-/// stays, but for those of `damaged`: they are written over.
+/// stays, but for those of `damaged`: they are written over. What becomes of each is added to `fates`, also before an error.
 pub async fn put_back(
     ends: &Ends,
     options: &Options,
@@ -41,8 +48,8 @@ pub async fn put_back(
     removed: &[Removed],
     external: &HashSet<PathHash>,
     damaged: &HashSet<PathHash>,
-) -> Result<Vec<(PathHash, Restored)>, PruneError> {
-    let mut fates = Vec::with_capacity(removed.len());
+    fates: &mut Vec<(PathHash, Restored)>,
+) -> Result<(), PruneError> {
     let mut infos: HashMap<PathHash, NarInfo> = HashMap::new();
     for removed in removed {
         match catalog::parse(&opened.dir, &removed.path, &removed.bytes()) {
@@ -50,10 +57,6 @@ pub async fn put_back(
             Err(error) => fates.push((removed.path, Restored::Failed(format!("its narinfo is damaged: {error}")))),
         }
     }
-    let references = |info: &NarInfo| -> Vec<PathHash> {
-        let all = info.references.iter().map(|reference| reference.hash_part());
-        all.filter(|reference| *reference != info.path.hash_part()).collect()
-    };
     let relied_on: HashSet<PathHash> =
         infos.iter().flat_map(|(hash, info)| [vec![*hash], references(info)]).flatten().collect();
     let lessee = Lessee {
@@ -64,32 +67,32 @@ pub async fn put_back(
         interrupt: options.interrupt.clone(),
     };
     let lease = Lease::take(&lessee, &relied_on).await?;
-    let mut restoration = Restoration { ends, opened, lease: &lease, external, damaged, present: HashMap::new() };
-    let result = async {
-        for hash in references_first(&infos, &references) {
-            if options.interrupt.is_raised() {
-                return Err(PruneError::Interrupted);
-            }
-            let fate = restoration.put_back(&infos[&hash], &references(&infos[&hash])).await?;
-            fates.push((hash, fate));
-        }
-        Ok(())
-    }
-    .await;
+    let restoration = Restoration { ends, opened, lease: &lease, external, damaged };
+    let result = restoration.run(&infos, options, fates).await;
     lease.release().await;
-    result.map(|()| fates)
+    result
 }
 
-/// `missed` and what they refer to, near and far, from whichever trash records have it: the newest word of each. With
-/// them, references that were nowhere when they were removed. What was set aside as damaged stays there.
-pub async fn from_all_trash(
-    ends: &Ends,
-    contents: &Contents,
-    missed: &HashSet<PathHash>,
-) -> Result<(Vec<Removed>, HashSet<PathHash>), PruneError> {
+fn references(info: &NarInfo) -> Vec<PathHash> {
+    let all = info.references.iter().map(|reference| reference.hash_part());
+    all.filter(|reference| *reference != info.path.hash_part()).collect()
+}
+
+/// What trash has of paths that are missed.
+#[derive(Default)]
+pub struct Found {
+    pub removed: HashMap<PathHash, Removed>,
+    /// References that were nowhere when they were removed.
+    pub external: HashSet<PathHash>,
+    /// The records that had them.
+    pub records: HashSet<Key>,
+}
+
+/// `missed` and what they refer to, near and far, from whichever trash records have it: the newest word of each. What was
+/// set aside as damaged stays there.
+pub async fn from_all_trash(ends: &Ends, contents: &Contents, missed: &HashSet<PathHash>) -> Result<Found, PruneError> {
     let is_visible = |hash: &PathHash| contents.graph.find(hash).is_some_and(|id| contents.graph.is_visible(id));
-    let mut found: HashMap<PathHash, Removed> = HashMap::new();
-    let mut external: HashSet<PathHash> = HashSet::new();
+    let Found { removed: mut found, mut external, mut records } = Found::default();
     let mut open = missed.clone();
     // What one record has may refer to what a newer one has: until a round over all of them finds nothing more.
     let mut before = None;
@@ -107,13 +110,14 @@ pub async fn from_all_trash(
                 if let Ok(info) = catalog::parse(&contents.opened.dir, &removed.path, &removed.bytes()) {
                     open.extend(info.references.iter().map(|reference| reference.hash_part()));
                 }
+                records.insert(trash.key.clone());
                 found.entry(removed.path).or_insert(removed);
             }
             open.retain(|hash| !found.contains_key(hash) && !is_visible(hash));
         }
     }
     external.retain(|hash| !found.contains_key(hash));
-    Ok((found.into_values().collect(), external))
+    Ok(Found { removed: found, external, records })
 }
 
 /// `missed` and what they refer to, near and far, as far as this trash record has it.
@@ -142,18 +146,65 @@ struct Restoration<'a> {
     lease: &'a Lease,
     external: &'a HashSet<PathHash>,
     damaged: &'a HashSet<PathHash>,
-    /// Looked at under the lease.
-    present: HashMap<PathHash, bool>,
 }
 
 impl Restoration<'_> {
-    async fn put_back(&mut self, info: &NarInfo, references: &[PathHash]) -> Result<Restored, PruneError> {
+    /// Layer by layer, many at once: in the first are those that refer to none of the others.
+    async fn run(
+        &self,
+        infos: &HashMap<PathHash, NarInfo>,
+        options: &Options,
+        fates: &mut Vec<(PathHash, Restored)>,
+    ) -> Result<(), PruneError> {
+        // Looked at under the lease.
+        let mut present: HashMap<PathHash, bool> = HashMap::new();
+        for layer in layers(infos) {
+            let unknown: HashSet<PathHash> = layer
+                .iter()
+                .flat_map(|hash| references(&infos[hash]))
+                .filter(|hash| !present.contains_key(hash))
+                .collect();
+            let mut looks = stream::iter(unknown)
+                .map(|hash| async move { Ok::<_, BucketError>((hash, self.is_present(&hash).await?)) })
+                .buffer_unordered(PARALLEL);
+            while let Some((hash, is_there)) = looks.try_next().await? {
+                present.insert(hash, is_there);
+            }
+            let known = &present;
+            let mut back = stream::iter(layer)
+                .map(|hash| async move {
+                    if options.interrupt.is_raised() {
+                        return Err(PruneError::Interrupted);
+                    }
+                    Ok((hash, self.put_back(&infos[&hash], known).await?))
+                })
+                .buffer_unordered(PARALLEL);
+            let (mut done, mut stopped) = (Vec::new(), None);
+            // What is under way is waited for, whatever becomes of the others.
+            while let Some(fate) = back.next().await {
+                match fate {
+                    Ok(fate) => done.push(fate),
+                    Err(error) => stopped = stopped.or(Some(error)),
+                }
+            }
+            drop(back);
+            present.extend(done.iter().map(|(hash, fate)| (*hash, !matches!(fate, Restored::Failed(_)))));
+            fates.append(&mut done);
+            self.ends.report.event(Event::Looked { what: "paths to put back", count: fates.len() as u64 });
+            if let Some(error) = stopped {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn put_back(&self, info: &NarInfo, present: &HashMap<PathHash, bool>) -> Result<Restored, PruneError> {
         let hash = info.path.hash_part();
         if !self.damaged.contains(&hash) && self.is_present(&hash).await? {
             return Ok(Restored::Present);
         }
-        for reference in references {
-            if !self.external.contains(reference) && !self.is_present(reference).await? {
+        for reference in references(info) {
+            if !self.external.contains(&reference) && present.get(&reference) != Some(&true) {
                 return Ok(Restored::Failed(format!("it refers to {reference}, which is not in the cache")));
             }
         }
@@ -173,41 +224,47 @@ impl Restoration<'_> {
             return Ok(Restored::Failed(chain(&error)));
         }
         // P7: nothing is claimed before it is seen again.
-        let seen = bucket.head(&Key::nar_info(&hash)).await?.is_some();
-        self.present.insert(hash, seen);
-        Ok(if seen { Restored::Done } else { Restored::Failed("something else has removed it at once".to_owned()) })
+        Ok(match self.is_present(&hash).await? {
+            true => Restored::Done,
+            false => Restored::Failed("something else has removed it at once".to_owned()),
+        })
     }
 
-    async fn is_present(&mut self, hash: &PathHash) -> Result<bool, PruneError> {
-        if let Some(present) = self.present.get(hash) {
-            return Ok(*present);
-        }
-        let present = self.ends.bucket.head(&Key::nar_info(hash)).await?.is_some();
-        self.present.insert(*hash, present);
-        Ok(present)
+    async fn is_present(&self, hash: &PathHash) -> Result<bool, BucketError> {
+        Ok(self.ends.bucket.head(&Key::nar_info(hash)).await?.is_some())
     }
 }
 
-/// Depth first; a cycle, which no store has, comes in any order and fails at its first path.
-fn references_first(
-    infos: &HashMap<PathHash, NarInfo>,
-    references: &impl Fn(&NarInfo) -> Vec<PathHash>,
-) -> Vec<PathHash> {
-    let mut order = Vec::with_capacity(infos.len());
-    let mut begun: HashSet<PathHash> = HashSet::new();
-    let mut all: Vec<&PathHash> = infos.keys().collect();
-    all.sort_unstable();
-    for start in all {
-        let mut stack = vec![(*start, false)];
-        while let Some((hash, is_done)) = stack.pop() {
-            let Some(info) = infos.get(&hash) else { continue };
-            if is_done {
-                order.push(hash);
-            } else if begun.insert(hash) {
-                stack.push((hash, true));
-                stack.extend(references(info).into_iter().map(|reference| (reference, false)));
+/// Each after the layers of all that it refers to, as far as that is among `infos`. A cycle, which no store has, is a last
+/// layer of its own, whose paths fail for want of each other.
+fn layers(infos: &HashMap<PathHash, NarInfo>) -> Vec<Vec<PathHash>> {
+    let mut waits_for: HashMap<PathHash, usize> = HashMap::new();
+    let mut referrers: HashMap<PathHash, Vec<PathHash>> = HashMap::new();
+    for (hash, info) in infos {
+        let among: Vec<PathHash> = references(info).into_iter().filter(|hash| infos.contains_key(hash)).collect();
+        waits_for.insert(*hash, among.len());
+        among.into_iter().for_each(|reference| referrers.entry(reference).or_default().push(*hash));
+    }
+    let mut layers = Vec::new();
+    let mut layer: Vec<PathHash> = waits_for.iter().filter(|(_, count)| **count == 0).map(|(hash, _)| *hash).collect();
+    while !layer.is_empty() {
+        let mut next = Vec::new();
+        for hash in &layer {
+            waits_for.remove(hash);
+            for referrer in referrers.remove(hash).unwrap_or_default() {
+                if let Some(count) = waits_for.get_mut(&referrer) {
+                    *count -= 1;
+                    if *count == 0 {
+                        next.push(referrer);
+                    }
+                }
             }
         }
+        layer.sort_unstable();
+        layers.push(std::mem::replace(&mut layer, next));
     }
-    order
+    if !waits_for.is_empty() {
+        layers.push(waits_for.into_keys().collect());
+    }
+    layers
 }

@@ -23,15 +23,18 @@ pub struct Trashed {
     pub why: Why,
     pub paths: u64,
     pub orphans: u64,
+    /// Records of loft's own that could not be read.
+    pub records: u64,
 }
 
 /// What became of each path of a trash record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Undone {
-    pub why: Why,
     pub paths: Vec<(PathHash, Restored)>,
     /// Of those whose narinfos can be understood.
     pub names: HashMap<PathHash, StorePath>,
+    /// Records of loft's own that a repair had set aside, and that are back as they were.
+    pub records: Vec<Key>,
 }
 
 /// What can be undone, newest first. Damaged records are left out.
@@ -51,23 +54,29 @@ pub async fn list_trash(ends: &Ends) -> Result<Vec<Trashed>, PruneError> {
             why: record.why,
             paths: record.removed.len() as u64,
             orphans: record.orphans.len() as u64,
+            records: record.set_aside.len() as u64,
         });
     }
     found.sort_by_key(|trash| std::cmp::Reverse((trash.at, trash.id)));
     Ok(found)
 }
 
-/// Puts back all that the sweep `id` has removed, as far as NARs and references are there.
+/// Puts back all that the sweep `id` has removed, as far as NARs and references are there; `undone` tells what became of
+/// each, also before an error.
 ///
 /// What was set aside because it was damaged comes back byte for byte where it cannot come back sound: the user asked for
 /// it.
-pub async fn undo(ends: &Ends, options: &Options, id: Ulid) -> Result<Undone, PruneError> {
+pub async fn undo(ends: &Ends, options: &Options, id: Ulid, undone: &mut Undone) -> Result<(), PruneError> {
     let opened = guard::open(ends, options).await?;
     let Some(record) = read_trash(ends, &Key::trash(id)).await? else { return Err(PruneError::NoTrash(id)) };
+    let name =
+        |removed: &Removed| Some((removed.path, catalog::parse(&opened.dir, &removed.path, &removed.bytes()).ok()?));
+    undone.names = record.removed.iter().filter_map(name).map(|(hash, info)| (hash, info.path)).collect();
     let external: HashSet<PathHash> = record.external.iter().copied().collect();
-    let mut paths = put_back(ends, options, &opened, &record.removed, &external, &HashSet::new()).await?;
+    let none = HashSet::new();
+    put_back(ends, options, &opened, &record.removed, &external, &none, &mut undone.paths).await?;
     if record.why == Why::Damage {
-        for (path, restored) in &mut paths {
+        for (path, restored) in &mut undone.paths {
             let removed = record.removed.iter().find(|removed| removed.path == *path);
             if let (Restored::Failed(_), Some(removed)) = (&*restored, removed) {
                 // Somebody has pushed it again, in good order.
@@ -76,7 +85,7 @@ pub async fn undo(ends: &Ends, options: &Options, id: Ulid) -> Result<Undone, Pr
                     continue;
                 }
                 put_as_it_was(ends.bucket.as_ref(), path, removed.bytes()).await?;
-                *restored = Restored::Done;
+                *restored = Restored::AsItWas;
             }
         }
     }
@@ -87,10 +96,8 @@ pub async fn undo(ends: &Ends, options: &Options, id: Ulid) -> Result<Undone, Pr
             && ends.bucket.head(&key).await?.is_none()
         {
             ends.bucket.put(&key, Body::from(Bytes::from(bytes)), Headers::RECORD).await?;
+            undone.records.push(key);
         }
     }
-    let name =
-        |removed: &Removed| Some((removed.path, catalog::parse(&opened.dir, &removed.path, &removed.bytes()).ok()?));
-    let names = record.removed.iter().filter_map(name).map(|(hash, info)| (hash, info.path)).collect();
-    Ok(Undone { why: record.why, paths, names })
+    Ok(())
 }

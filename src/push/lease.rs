@@ -14,7 +14,7 @@ use crate::remedy::chain;
 use crate::report::{Event, Report};
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -69,6 +69,8 @@ struct Held {
     /// Milliseconds since boot, suspend included, when the last PUT that worked was *sent*.
     renewed: AtomicU64,
     released: Notify,
+    /// A narinfo was sent, and it may yet appear although nobody has heard so.
+    may_still_write: AtomicBool,
 }
 
 impl Lease {
@@ -86,6 +88,7 @@ impl Lease {
             report: lessee.report.clone(),
             renewed: AtomicU64::new(0),
             released: Notify::new(),
+            may_still_write: AtomicBool::new(false),
         });
         held.put().await?;
         let renewal = tokio::spawn(renew(held.clone()));
@@ -113,13 +116,27 @@ impl Lease {
             .ok_or(PathError::LeaseLost { minutes: age.as_secs() / 60 })
     }
 
-    /// P8. A lease that could not be deleted expires by itself.
+    /// For the time of one narinfo's PUT.
+    pub(super) fn writing(&self) -> Writing<'_> {
+        Writing { held: &self.held, is_settled: false }
+    }
+
+    /// P8. A lease that could not be deleted expires by itself, and so does one under which something may still appear: no
+    /// such request lives longer.
     pub async fn release(&self) {
         self.held.released.notify_one();
         let renewal = self.renewal.lock().unwrap_or_else(PoisonError::into_inner).take();
         // A renewal under way must not put the lease back after it is deleted.
         if let Some(renewal) = renewal {
             let _ = renewal.await;
+        }
+        if self.held.may_still_write.load(Ordering::SeqCst) {
+            let message = format!(
+                "The lease {} stays for an hour, until it expires: the answer to a narinfo never came, so it may still appear",
+                self.held.key
+            );
+            self.held.report.event(Event::Warning { message: &message });
+            return;
         }
         if let Err(error) = self.held.bucket.delete(&self.held.key).await {
             let message = format!("The lease {} stays for an hour, until it expires: {}", self.held.key, chain(&error));
@@ -143,6 +160,28 @@ impl Lease {
             tokio::time::sleep(SWEEP_POLL).await;
         }
         Ok(())
+    }
+}
+
+/// A narinfo's PUT under way. Dropped before its fate is known (the answer is lost, or nobody waits for it any more), it keeps
+/// the lease in the bucket.
+pub(super) struct Writing<'a> {
+    held: &'a Held,
+    is_settled: bool,
+}
+
+impl Writing<'_> {
+    /// It has been carried out, or never will be.
+    pub fn settled(mut self) {
+        self.is_settled = true;
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.held.may_still_write.store(true, Ordering::SeqCst);
+        }
     }
 }
 

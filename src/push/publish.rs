@@ -87,7 +87,12 @@ pub async fn put_as_it_was(bucket: &dyn Bucket, path: &PathHash, bytes: Vec<u8>)
 async fn put(bucket: &dyn Bucket, lease: &Lease, dir: &StoreDir, nar_info: &NarInfo) -> Result<(), PathError> {
     let within = lease.remaining()?;
     let body = Body::from(bytes::Bytes::from(nar_info.print(dir)));
+    let writing = lease.writing();
     let put = bucket.put_before(&Key::nar_info(&nar_info.path.hash_part()), body, Headers::NAR_INFO, within).await;
+    // Of several tries, each but the last may be on its way still.
+    if put.as_ref().err().is_none_or(|error| error.effort.tries <= 1 && !error.is_ambiguous()) {
+        writing.settled();
+    }
     put.map_err(|error| match (&error.cause, lease.remaining()) {
         (Cause::Expired, Err(lost)) => lost,
         _ => error.into(),

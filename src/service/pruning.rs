@@ -3,7 +3,7 @@
 use super::Service;
 use super::outage::PRUNE;
 use super::timetable;
-use super::work::Failed;
+use super::work::{Failed, StoppedPrune};
 use crate::config::Schedule;
 use crate::prune::{self, PruneError, Refusal, Summary};
 use crate::remedy::{Remedy, chain};
@@ -96,14 +96,15 @@ impl Service<'_> {
 
     /// What follows from a prune that failed after it had `done` this much. Whether the bucket is out of order.
     pub(super) fn prune_failed(&mut self, began: SystemTime, failed: &Failed) -> bool {
-        if let Failed::Prune { error, done } = failed {
-            if **done != Summary::default() {
+        if let Failed::Prune(stopped) = failed {
+            let StoppedPrune { error, done } = stopped.as_ref();
+            if *done != Summary::default() {
                 self.tell_pruned(done);
                 // What cannot be noted is missing in the sums alone.
                 let watch = self.setup.ends.ledger.watch();
                 let _ = watch.note_part_of_prune(done.removed.len() as u64, done.freed);
             }
-            match error.as_ref() {
+            match error {
                 PruneError::Interrupted => return false,
                 PruneError::Refused(Refusal::OtherSweep { .. }) => {
                     self.prune_again_soon();

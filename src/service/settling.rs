@@ -98,7 +98,7 @@ impl Service<'_> {
                 match failed {
                     Failed::Store(_) | Failed::Push(PushError::Store(_)) => self.store_failed(&why),
                     Failed::Ledger(_) => self.ledger_failed(&why),
-                    Failed::Push(_) | Failed::Prune { .. } | Failed::Task(_) => self.bucket_failed(&why),
+                    Failed::Push(_) | Failed::Prune(_) | Failed::Task(_) => self.bucket_failed(&why),
                 }
             }
         }

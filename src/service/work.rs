@@ -11,6 +11,7 @@ use crate::report::{Outcome, Summary};
 use crate::store::Store;
 use crate::watch::{Place, is_pushed, look};
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -55,15 +56,33 @@ pub enum Done {
 pub enum Failed {
     #[error(transparent)]
     Push(#[from] PushError),
-    /// What was done until then stays done.
-    #[error("{error}")]
-    Prune { error: Box<PruneError>, done: Box<prune::Summary> },
+    #[error(transparent)]
+    Prune(#[from] Box<StoppedPrune>),
     #[error("Could not read the Nix store")]
     Store(#[from] crate::store::StoreError),
     #[error(transparent)]
     Ledger(#[from] crate::ledger::LedgerError),
     #[error("A task of the service failed")]
     Task(#[from] tokio::task::JoinError),
+}
+
+/// A prune that stopped: what was done until then stays done.
+#[derive(Debug)]
+pub struct StoppedPrune {
+    pub error: PruneError,
+    pub done: prune::Summary,
+}
+
+impl fmt::Display for StoppedPrune {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for StoppedPrune {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
 }
 
 /// Starts `work`; whoever aborts it loses no more than the work.
@@ -136,7 +155,7 @@ async fn prune(ends: &Ends, options: &prune::Options) -> Result<Done, Failed> {
     .await;
     match result {
         Ok(()) => Ok(Done::Pruned(done)),
-        Err(error) => Err(Failed::Prune { error: Box::new(error), done: Box::new(done) }),
+        Err(error) => Err(Box::new(StoppedPrune { error, done }).into()),
     }
 }
 

@@ -13,6 +13,7 @@ fn rule(id: &str, prefix: &str) -> LifecycleRule {
         id: id.to_owned(),
         prefix: prefix.to_owned(),
         expires: Some("after 30 days".to_owned()),
+        archives: None,
         aborts_uploads_after: None,
     }
 }

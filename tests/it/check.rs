@@ -149,6 +149,7 @@ async fn rules_by_which_the_store_deletes_are_told() {
         id: id.to_owned(),
         prefix: "nar/".to_owned(),
         expires: expires.map(str::to_owned),
+        archives: None,
         aborts_uploads_after,
     };
     let mut memory = Memory::garage();

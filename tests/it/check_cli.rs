@@ -63,6 +63,49 @@ fn what_no_store_has_is_set_aside_and_can_be_brought_back() {
 }
 
 #[test]
+fn a_repair_that_stops_tells_what_it_has_done() {
+    let (cache, [base, lib, _]) = filled();
+    let junk = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    for kind in ["lease", "push"] {
+        fs::create_dir_all(cache.at(&format!("loft/v1/{kind}"))).unwrap();
+        fs::write(cache.at(&format!("loft/v1/{kind}/{junk}")), "junk").unwrap();
+    }
+    fs::write(cache.at(&narinfo(&lib)), "<html>\n").unwrap();
+    fs::remove_file(cache.at(&narinfo(&base))).unwrap();
+    // Without a store the rest would have to be set aside, and a lease that may be alive forbids that.
+    let told = cache.run(2, &["check", "--repair", "--remove-most"]);
+    told.prints(&[&format!("set aside: loft/v1/push/{junk}"), "loft prune --undo", "35 minutes old"]);
+    told.tells(&["error: The repair stopped", &format!("loft/v1/lease/{junk}")]);
+    let listed = cache.run(0, &["prune", "--list-trash"]);
+    listed.prints(&["1 record of loft's own set aside as damaged"]);
+    let id = listed.stdout.split_whitespace().next().unwrap().to_owned();
+    fs::remove_file(cache.at(&format!("loft/v1/lease/{junk}"))).unwrap();
+    let undone = cache.run(0, &["prune", "--undo", &id]);
+    undone.prints(&[&format!("restored as it was, damaged: loft/v1/push/{junk}")]);
+    undone.tells(&["0 paths and 1 record of loft's own", "1 put back damaged"]);
+
+    // Where nothing was done, it says that.
+    let (cache, [base, ..]) = filled();
+    fs::remove_file(cache.at(&narinfo(&base))).unwrap();
+    cache.run(1, &["check", "--repair"]).tells(&["error: The repair stopped", "hint: nothing was changed"]);
+}
+
+#[test]
+fn a_cache_that_is_not_there_is_not_clean() {
+    let (cache, [base, lib, app]) = filled();
+    // A wrong name: nothing is made there.
+    let wrong = cache.at("elsewhere");
+    let to = format!("file://{}", wrong.display());
+    cache.run(1, &["check", "--to", &to]).tells(&["error: There is no cache in", "prefix"]);
+    assert!(!wrong.exists());
+    // All but NARs and records is lost.
+    for key in [&narinfo(&base), &narinfo(&lib), &narinfo(&app), "nix-cache-info"] {
+        fs::remove_file(cache.at(key)).unwrap();
+    }
+    cache.run(3, &["check"]).prints(&["F8 damage (1)", "F6 note (1)", &app.to_string()]);
+}
+
+#[test]
 fn what_cannot_be_looked_at_exits_1() {
     let (cache, _) = filled();
     cache.run(1, &["check", "--read-data=200%"]).tells(&["error:", "200%"]);

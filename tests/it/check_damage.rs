@@ -3,8 +3,9 @@
 //! Each case is run twice: with the store that the bucket was filled from, and without any.
 
 use crate::support::checking::{Checker, Told, bytes, field, nar_key, narinfo_key, set_field, text};
+use crate::support::closures::small;
 use crate::support::oracle::Oracle;
-use crate::support::pruning::Pruner;
+use crate::support::pruning::{DAY, Pruner};
 use crate::support::world::World;
 use bytes::Bytes;
 use loft::bucket::Key;
@@ -105,6 +106,54 @@ fn noise(len: usize) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
+fn pin_to_nothing(ground: &Ground, keep: Keep) {
+    let now = seconds(loft::clock::Clock::wall(ground.world.clock.as_ref()));
+    let roots = vec![ground.world.store.missing("gone")];
+    let pin = PinRecord::new("x".into(), now, roots, keep);
+    ground.world.bucket.plant(&format!("loft/v1/pin/name/{ID}"), pin.print());
+}
+
+/// The one damage that no repair can mend without a copy: it says so, and the pin stays.
+#[tokio::test]
+async fn what_a_pin_keeps_comes_back_where_there_is_a_copy() {
+    let ground = Ground::new().await;
+    pin_to_nothing(&ground, Keep::Forever);
+    let checker = Checker::new(&ground.world);
+    let told = checker.run().await;
+    assert_eq!(told.bad(), BTreeSet::from([Kind::PinnedMissing]));
+    let mended = checker.repair(&told.checked, true).await.unwrap();
+    assert!(mended.failed.len() == 1 && mended.failed[0].1.contains("remove the pin"), "{mended:?}");
+    assert_eq!(ground.world.keys("loft/v1/pin/").len(), 1);
+    // From another cache it may come, and then nothing is amiss.
+    let mut elsewhere = Checker::new(&ground.world);
+    elsewhere.options.upstreams = vec!["elsewhere".into()];
+    let told = elsewhere.run().await;
+    assert!(told.bad().is_empty() && told.of(Kind::PinEmpty).len() == 1, "{told:?}");
+
+    for has_store in [true, false] {
+        let world = World::new();
+        let [base, ..] = small(&world);
+        world.push(&[&base]).await.unwrap();
+        let pin = PinRecord::new("x".into(), 1, vec![base.clone()], Keep::Forever);
+        if has_store {
+            world.bucket.lose(&narinfo_key(&base));
+        } else {
+            world.pass(40 * DAY);
+            let mut pruner = Pruner::new(&world);
+            pruner.options.remove_most = true;
+            assert_eq!(pruner.run().await.removed.len(), 1);
+        }
+        world.forgive();
+        world.bucket.plant(&format!("loft/v1/pin/name/{ID}"), pin.print());
+        let checker = Checker::new(&world);
+        let told = checker.run().await;
+        assert_eq!(told.bad(), BTreeSet::from([Kind::PinnedMissing]));
+        let mended = checker.repair(&told.checked, has_store).await.unwrap();
+        assert!(mended.is_complete(), "{mended:?}");
+        assert!(world.visible().contains(&base) && checker.run().await.checked.is_clean(), "{mended:?}");
+    }
+}
+
 struct Case {
     name: &'static str,
     /// All damage that is to be found, and notes among other notes.
@@ -176,7 +225,8 @@ async fn undo(ground: &Ground, name: &str, before: &BTreeMap<Key, Bytes>, trash:
         let key = Key::trash(*id);
         let record = TrashRecord::parse(key.as_str(), &ground.world.bucket.contents()[&key]).unwrap();
         // What is whole is said anew by a repair; with that gone, nothing refuses the undo.
-        let undone = prune::undo(&pruner.ends(), &pruner.options, *id).await.unwrap();
+        let mut undone = prune::Undone::default();
+        prune::undo(&pruner.ends(), &pruner.options, *id, &mut undone).await.unwrap();
         let now = ground.world.bucket.contents();
         for (path, restored) in undone.paths {
             assert!(!matches!(restored, prune::Restored::Failed(_)), "{name}: {path} {restored:?}");
@@ -602,12 +652,7 @@ async fn garbled_records() {
             lease(minutes(70), LeaseRecord::new("x".into(), 1, Vec::new()).print()),
         ),
         case("a stale lease of garbage", &[Kind::LeaseStale], lease(minutes(70), b"garbage".to_vec())),
-        case("a pin to nothing", &[Kind::PinEmpty], |ground| {
-            let now = seconds(loft::clock::Clock::wall(ground.world.clock.as_ref()));
-            let roots = vec![ground.world.store.missing("gone")];
-            let pin = PinRecord::new("x".into(), now, roots, Keep::Forever);
-            ground.world.bucket.plant(&format!("loft/v1/pin/name/{ID}"), pin.print());
-        }),
+        case("a pin to nothing that is over", &[], |ground| pin_to_nothing(ground, Keep::Days(0))),
         planted("an orphan", &[Kind::NarUnreferenced], "nar/orphan.nar.zst".into(), b"x".to_vec()),
         case("a lone listing", &[Kind::ListingUnreferenced], |ground| {
             let path = ground.world.store.missing("gone");

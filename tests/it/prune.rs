@@ -1,11 +1,11 @@
 //! Prunes of a bucket that pushes have filled: what goes, what stays, what can be undone.
 
 use crate::support::closures::{chain, set, small};
-use crate::support::memory::Moment;
+use crate::support::memory::{Fault, Moment};
 use crate::support::pruning::{DAY, Pruner};
 use crate::support::world::World;
 use loft::bucket::RequestKind;
-use loft::prune::{MaxSize, PruneError, Refusal, Restored, Summary};
+use loft::prune::{MaxSize, PruneError, Refusal, Restored, Summary, Undone};
 use loft::record::{Keep, PinRecord, seconds};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -271,6 +271,86 @@ async fn what_comes_back_by_itself_may_lie_in_several_trash_records() {
     world.forgive();
     assert_eq!((summary.restored, summary.removed.len()), (2, 0));
     assert_eq!(world.visible(), set(&[base, lib, late]));
+    world.check();
+}
+
+#[tokio::test]
+async fn what_could_not_be_put_back_yet_is_not_deleted() {
+    let world = World::new();
+    let [base, lib, ..] = small(&world);
+    world.push(&[&lib]).await.unwrap();
+    let late = world.store.add("late").file("f", b"late").reference(&lib).finish();
+    world.push(&[&late]).await.unwrap();
+    let key = format!("{}.narinfo", late.hash_part());
+    let bytes = world.bucket.contents()[&loft::bucket::Key::listed(&key)].clone();
+    world.bucket.lose(&key);
+    world.pass(40 * DAY);
+    let mut pruner = Pruner::new(&world);
+    pruner.options.remove_most = true;
+    assert_eq!(pruner.run().await.removed.len(), 2);
+    // The grace is over when the hole is found, and the first attempt to fill it fails.
+    world.pass(8 * DAY);
+    world.bucket.plant(&key, bytes);
+    let narinfo = format!("{}.narinfo", base.hash_part());
+    world.set_faults(move |moment, sent| {
+        (moment == Moment::Before && sent.kind == RequestKind::Put && sent.on == narinfo).then_some(Fault::Denied)
+    });
+    let summary = pruner.try_run().await.unwrap();
+    assert_eq!((summary.restored, summary.failed), (0, 2));
+    world.set_faults(|_, _| None);
+    let summary = pruner.run_broken().await;
+    world.forgive();
+    assert_eq!(summary.restored, 2);
+    assert_eq!(world.visible(), set(&[base, lib, late]));
+    world.check();
+}
+
+#[tokio::test]
+async fn garbage_that_stays_is_counted_as_failed() {
+    for on in ["loft/v1/push/", "loft/v1/trash/"] {
+        let world = World::new();
+        let [.., app] = small(&world);
+        world.push(&[&app]).await.unwrap();
+        let mut pruner = Pruner::new(&world);
+        pruner.options.remove_most = true;
+        world.pass(40 * DAY);
+        world.set_faults(move |moment, sent| {
+            let hit = moment == Moment::Before && sent.kind == RequestKind::Delete && sent.on.starts_with(on);
+            hit.then_some(Fault::Denied)
+        });
+        let first = pruner.try_run().await.unwrap();
+        world.pass(8 * DAY);
+        let second = pruner.try_run().await.unwrap();
+        assert_eq!(first.failed + second.failed, if on == "loft/v1/push/" { 2 } else { 1 }, "{on}");
+    }
+}
+
+#[tokio::test]
+async fn an_undo_that_is_interrupted_tells_what_came_back() {
+    let world = World::new();
+    let paths = chain(&world, 60);
+    world.push(&[paths.last().unwrap()]).await.unwrap();
+    world.pass(40 * DAY);
+    let mut pruner = Pruner::new(&world);
+    pruner.options.remove_most = true;
+    let id = pruner.run().await.trash[0];
+    let (interrupt, copies) = (pruner.options.interrupt.clone(), std::sync::atomic::AtomicU64::new(0));
+    world.set_faults(move |moment, sent| {
+        let is_tenth = moment == Moment::After
+            && sent.kind == RequestKind::Copy
+            && copies.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 9;
+        if is_tenth {
+            interrupt.raise();
+        }
+        None
+    });
+    let mut undone = Undone::default();
+    let result = loft::prune::undo(&pruner.ends(), &pruner.options, id, &mut undone).await;
+    assert!(matches!(result, Err(PruneError::Interrupted)), "{result:?}");
+    let done = undone.paths.iter().filter(|(_, restored)| *restored == Restored::Done).count();
+    assert!((10..60).contains(&done), "{done}");
+    assert_eq!(world.visible().len(), done);
+    assert_eq!(world.keys("loft/v1/lease/"), Vec::<String>::new());
     world.check();
 }
 

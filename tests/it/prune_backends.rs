@@ -85,7 +85,8 @@ async fn prunes(case: &Case) {
     assert_eq!(case.keys("loft/v1/sweep/").await, BTreeSet::new());
 
     let (ends, options) = case.ends();
-    let undone = prune::undo(&ends, &options, summary.trash[0]).await.unwrap();
+    let mut undone = prune::Undone::default();
+    prune::undo(&ends, &options, summary.trash[0], &mut undone).await.unwrap();
     assert_eq!(undone.paths, [(old.hash_part(), Restored::Done)]);
     assert_eq!(case.keys("nar/").await.len(), 4);
 

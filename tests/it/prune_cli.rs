@@ -57,7 +57,7 @@ fn what_goes_can_be_undone_until_its_grace_has_passed() {
         assert_eq!(cache.keys(prefix), Vec::<String>::new());
     }
     let id = ran.stderr.split("--undo ").nth(1).unwrap().lines().next().unwrap().to_owned();
-    cache.run(0, &["prune", "--list-trash"]).prints(&[&id, "1 path removed, by ann@", "can be undone until 20"]);
+    cache.run(0, &["prune", "--list-trash"]).prints(&[&id, "removal of 1 path, by ann@", "can be undone until 20"]);
     assert_eq!(cache.run(0, &["prune", "--list-trash", "--json"]).events("trash")[0]["id"], id.as_str());
 
     let status = cache.run(0, &["status"]);
@@ -71,9 +71,7 @@ fn what_goes_can_be_undone_until_its_grace_has_passed() {
     cache.run(0, &["prune"]).tells(&["3 paths in the cache", "No path had to go"]);
 
     let undone = cache.run(0, &["prune", "--undo", &id]);
-    undone
-        .prints(&[&format!("restored: {old}")])
-        .tells(&["1 path of that prune: 1 put back, 0 there already, 0 failed"]);
+    undone.prints(&[&format!("restored: {old}")]).tells(&["1 path: 1 put back, 0 there already, 0 failed"]);
     assert!(cache.has(&old));
     cache.run(0, &["prune", "--undo", &id]).prints(&[&format!("present: {old}")]);
     cache.run(1, &["prune", "--undo", ID]).tells(&["error: There is no trash record", ID, "--list-trash"]);
@@ -137,7 +135,7 @@ fn many_paths_are_cut_unless_all_are_wanted() {
     assert!(paths.iter().all(|path| all.contains(path.as_str())) && !all.contains("more"));
 
     // More than half: refused, with the way out.
-    cache.run(1, &["prune"]).tells(&["error: The prune was refused", "25 of 25 paths", "--remove-most"]);
+    cache.run(1, &["prune"]).tells(&["error: Refused", "25 of 25 paths", "--remove-most"]);
     assert_eq!(paths.iter().filter(|path| cache.has(path)).count(), 25);
     cache.run(0, &["--quiet", "prune", "--remove-most"]);
     assert_eq!(paths.iter().filter(|path| cache.has(path)).count(), 0);
@@ -147,7 +145,7 @@ fn many_paths_are_cut_unless_all_are_wanted() {
 fn refusals_exit_1_and_say_what_to_do() {
     let cache = LocalCache::new("");
     fs::create_dir(cache.path("cache")).unwrap();
-    cache.run(1, &["prune"]).tells(&["error: The prune was refused", "nix-cache-info", "wrong bucket"]);
+    cache.run(1, &["prune"]).tells(&["error: Refused", "nix-cache-info", "wrong bucket"]);
     let (cache, _) = aged("");
     fs::create_dir_all(cache.at("loft/v1/sweep")).unwrap();
     let sweep = cache.at(&format!("loft/v1/sweep/{ID}"));

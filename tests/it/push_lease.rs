@@ -2,6 +2,7 @@
 
 use crate::support::closures::{chain, small};
 use crate::support::memory::{Fault, Moment};
+use crate::support::pruning::{DAY, Pruner};
 use crate::support::world::World;
 use loft::bucket::RequestKind;
 use loft::push::PushError;
@@ -152,6 +153,44 @@ async fn a_lease_is_renewed_for_as_long_as_it_takes() {
     let puts = bucket.requests().iter().filter(|request| request.on.starts_with("loft/v1/lease/")).count();
     assert!(puts >= 6, "{puts} requests for the lease: it should have been put, renewed every ten minutes, deleted");
     assert_eq!(world.keys("loft/v1/lease/"), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_lease_stays_while_a_narinfo_may_still_appear() {
+    for (fault, stays) in [
+        (Fault::Reset, true),
+        (Fault::TimeOut, true),
+        (Fault::Unavailable(None), true),
+        // An earlier try may have come through; the last error alone does not tell.
+        (Fault::Unreachable, true),
+        (Fault::Denied, false),
+    ] {
+        let world = World::new();
+        let [base, lib, ..] = small(&world);
+        world.push(&[&base]).await.unwrap();
+        world.pass(40 * DAY);
+        let late = format!("{}.narinfo", lib.hash_part());
+        world.set_faults({
+            let (late, fault) = (late.clone(), fault.clone());
+            move |moment, sent| {
+                let hit = moment == Moment::Before && sent.kind == RequestKind::Put && sent.on == late;
+                hit.then(|| fault.clone())
+            }
+        });
+        assert_eq!(world.push(&[&lib]).await.unwrap().failed, 1, "{fault:?}");
+        world.set_faults(|_, _| None);
+        assert_eq!(world.keys("loft/v1/lease/").len(), usize::from(stays), "{fault:?}");
+
+        // What it relies on is kept for as long as the request can live.
+        let mut pruner = Pruner::new(&world);
+        pruner.options.remove_most = true;
+        world.pass(Duration::from_secs(30 * 60));
+        assert_eq!(pruner.run().await.removed.len(), usize::from(!stays), "{fault:?}");
+        world.pass(Duration::from_secs(40 * 60));
+        pruner.run().await;
+        assert!(!world.visible().contains(&base), "{fault:?}");
+        assert_eq!(world.keys("loft/v1/lease/"), Vec::<String>::new());
+    }
 }
 
 #[tokio::test(start_paused = true)]

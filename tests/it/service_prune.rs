@@ -156,6 +156,8 @@ fn a_prune_waits_for_the_bucket_and_a_reload_sets_the_schedule() {
     });
     service.command(Command::Reload);
     eventually("the bucket is missed", || bench.told.has("outage: bucket"));
+    // With the reason.
+    assert!(bench.told.has("Could not reach the server"));
     assert!(bench.world.visible().contains(&old));
     service.stop();
 }

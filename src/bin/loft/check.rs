@@ -69,12 +69,26 @@ async fn mend(
     terminal: &Terminal,
     json: bool,
 ) -> Result<Exit, Stop> {
-    let mended = check::repair(&ends, repair, checked).await?;
+    let mut mended = Mended::default();
+    let result = check::repair(&ends, repair, checked, &mut mended).await;
     terminal.settle();
+    if mended == Mended::default()
+        && let Err(error) = result
+    {
+        return Err(match error {
+            CheckError::Interrupted => error.into(),
+            error => Stop::Other(Failure::from(error).hint("nothing was changed")),
+        });
+    }
     print(&match json {
         true => format!("{}\n", repaired(&mended)),
         false => repairs(&mended),
     })?;
+    if let Err(error) = result {
+        let is_interrupted = matches!(error, CheckError::Interrupted);
+        tell(&Failure::from(error).render());
+        return Ok(if is_interrupted { Exit::Interrupted } else { Exit::Unfinished });
+    }
     let findings = Arc::new(Findings::new(json));
     let ends = Ends { found: findings.clone(), ..ends };
     let checked = check::check(&ends, options).await?;
@@ -245,8 +259,8 @@ fn storage(quirks: &Quirks) -> Value {
 }
 
 fn rule(rule: &LifecycleRule) -> Value {
-    let LifecycleRule { id, prefix, expires, aborts_uploads_after } = rule;
-    json!({"id": id, "prefix": prefix, "expires": expires, "aborts_uploads_after_days": aborts_uploads_after})
+    let LifecycleRule { id, prefix, expires, archives, aborts_uploads_after } = rule;
+    json!({"id": id, "prefix": prefix, "expires": expires, "archives": archives, "aborts_uploads_after_days": aborts_uploads_after})
 }
 
 /// A line on what is no finding; nothing where there is nothing to say.

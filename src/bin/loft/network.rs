@@ -48,6 +48,7 @@ impl Network {
             tell("interrupted: what is in flight is settled first; once more to stop at once\n");
             interrupt.raise();
             next().await;
+            tell("stopped; others wait for what was announced and not finished until it expires, for up to an hour\n");
             std::process::exit(130);
         });
     }

@@ -13,15 +13,24 @@ const LIMIT: u64 = 2 << 20;
 impl S3 {
     /// Writes `scratch` and removes it.
     pub(super) async fn quirks(&self, scratch: &Key) -> Result<Quirks, Cause> {
-        let body = || Body::from(Bytes::from_static(b"{}"));
-        self.put(scratch, body(), Headers::RECORD).await?;
-        let conditional_writes = self.refuses_second_put(scratch, body()).await;
-        self.delete(scratch, None).await?;
         let lifecycle = match self.lifecycle().await {
             Ok(rules) => Lifecycle::Rules(rules),
             Err(cause) => Lifecycle::Unknown(chain(&cause)),
         };
-        Ok(Quirks { conditional_writes: conditional_writes?, lifecycle })
+        let conditional_writes = match self.try_condition(scratch).await {
+            // Who may not write cannot try.
+            Err(Cause::Denied { .. }) => None,
+            tried => tried?,
+        };
+        Ok(Quirks { conditional_writes, lifecycle })
+    }
+
+    async fn try_condition(&self, scratch: &Key) -> Result<Option<bool>, Cause> {
+        let body = || Body::from(Bytes::from_static(b"{}"));
+        self.put(scratch, body(), Headers::RECORD).await?;
+        let refused = self.refuses_second_put(scratch, body()).await;
+        self.delete(scratch, None).await?;
+        refused
     }
 
     async fn refuses_second_put(&self, key: &Key, body: Body) -> Result<Option<bool>, Cause> {
@@ -74,11 +83,18 @@ fn rule(rule: xml::LifecycleRule) -> Option<LifecycleRule> {
         (None, None) => None,
     });
     let aborts_uploads_after = rule.abort.map(|abort| abort.days_after_initiation);
-    if expires.is_none() && aborts_uploads_after.is_none() {
+    // Classes whose objects must be asked for hours before they can be read.
+    let archive =
+        rule.transitions.into_iter().find(|to| matches!(to.storage_class.as_str(), "GLACIER" | "DEEP_ARCHIVE"));
+    let archives = archive.map(|to| match (to.days, to.date) {
+        (Some(days), _) => format!("to {} after {days} days", to.storage_class),
+        (None, date) => format!("to {} on {}", to.storage_class, date.unwrap_or_default()),
+    });
+    if expires.is_none() && archives.is_none() && aborts_uploads_after.is_none() {
         return None;
     }
     let prefix = [filter.prefix, both.prefix, rule.prefix].into_iter().flatten().next().unwrap_or_default();
-    Some(LifecycleRule { id: rule.id, prefix, expires, aborts_uploads_after })
+    Some(LifecycleRule { id: rule.id, prefix, expires, archives, aborts_uploads_after })
 }
 
 #[cfg(test)]
@@ -112,12 +128,17 @@ mod tests {
                 id: "a".to_owned(),
                 prefix: prefix.to_owned(),
                 expires: Some("after 30 days".to_owned()),
+                archives: None,
                 aborts_uploads_after: None,
             };
             assert_eq!(rules(&text), [expected], "{text}");
         }
         let day = format!("<Rule>{on}<Expiration><Date>2027-01-01T00:00:00Z</Date></Expiration></Rule>");
         assert_eq!(rules(&day)[0].expires.as_deref(), Some("on 2027-01-01T00:00:00Z"));
+        let moved = "<Transition><Days>10</Days><StorageClass>STANDARD_IA</StorageClass></Transition>\
+                     <Transition><Days>60</Days><StorageClass>GLACIER</StorageClass></Transition>";
+        let found = rules(&format!("<Rule>{on}{moved}</Rule>"));
+        assert_eq!((found[0].archives.as_deref(), &found[0].expires), (Some("to GLACIER after 60 days"), &None));
         let abort = "<AbortIncompleteMultipartUpload><DaysAfterInitiation>1</DaysAfterInitiation></AbortIncompleteMultipartUpload>";
         let found = rules(&format!("<Rule>{on}{abort}</Rule><Rule>{on}{expires}{abort}</Rule>"));
         let told: Vec<_> = found.iter().map(|rule| (rule.expires.is_some(), rule.aborts_uploads_after)).collect();

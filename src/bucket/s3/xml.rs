@@ -116,6 +116,8 @@ pub(super) struct LifecycleRule {
     pub prefix: Option<String>,
     #[serde(default)]
     pub expiration: Option<LifecycleExpiration>,
+    #[serde(default, rename = "Transition")]
+    pub transitions: Vec<LifecycleTransition>,
     #[serde(default, rename = "AbortIncompleteMultipartUpload")]
     pub abort: Option<LifecycleAbort>,
 }
@@ -143,6 +145,17 @@ pub(super) struct LifecycleExpiration {
     pub days: Option<u32>,
     #[serde(default)]
     pub date: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct LifecycleTransition {
+    #[serde(default)]
+    pub days: Option<u32>,
+    #[serde(default)]
+    pub date: Option<String>,
+    #[serde(default)]
+    pub storage_class: String,
 }
 
 #[derive(Debug, Deserialize)]

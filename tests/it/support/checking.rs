@@ -122,6 +122,8 @@ impl Checker<'_> {
         let ends = self.ends(Arc::default());
         let store = has_store.then(|| self.world.ends().store);
         let repair = Repair { store, push: self.world.options.clone(), dir: StoreDir::default(), remove_most: true };
-        check::repair(&ends, &repair, checked).await
+        let mut mended = Mended::default();
+        check::repair(&ends, &repair, checked, &mut mended).await?;
+        Ok(mended)
     }
 }

@@ -65,8 +65,9 @@ impl<'w> Pruner<'w> {
     }
 
     pub async fn undo(&self, id: Ulid) -> Result<Undone, PruneError> {
-        let undone = prune::undo(&self.ends(), &self.options, id).await;
+        let mut undone = Undone::default();
+        let result = prune::undo(&self.ends(), &self.options, id, &mut undone).await;
         self.world.check();
-        undone
+        result.map(|()| undone)
     }
 }

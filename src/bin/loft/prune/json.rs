@@ -72,6 +72,7 @@ pub fn trashed(trash: &Trashed, until: SystemTime) -> String {
         "why": why(trash.why),
         "paths": trash.paths,
         "nars": trash.paths + trash.orphans,
+        "records": trash.records,
     }))
 }
 
@@ -79,13 +80,15 @@ pub fn undone(undone: &Undone) -> String {
     let fates = undone.paths.iter().map(|(hash, restored)| {
         let (fate, reason) = match restored {
             Restored::Done => ("restored", None),
+            Restored::AsItWas => ("restored_damaged", None),
             Restored::Present => ("present", None),
             Restored::Failed(why) => ("failed", Some(why)),
         };
         let name = undone.names.get(hash).map_or_else(|| hash.to_string(), StorePath::to_string);
         line(&json!({"event": fate, "path": name, "why": reason}))
     });
-    fates.collect()
+    let records = undone.records.iter().map(|key| line(&json!({"event": "restored_damaged", "record": key.as_str()})));
+    fates.chain(records).collect()
 }
 
 const fn why(why: Why) -> &'static str {

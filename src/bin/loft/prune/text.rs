@@ -46,7 +46,7 @@ pub fn plan(counts: &Counts, options: &Options) -> String {
     if counts.damaged > 0 {
         let _ = writeln!(
             text,
-            "warning: {} damaged and kept, with all that they may need; loft check tells more",
+            "warning: {} damaged and kept, with what they need as far as that can be read; loft check tells more",
             match counts.damaged {
                 1 => "1 narinfo is".to_owned(),
                 many => format!("{many} narinfos are"),
@@ -116,7 +116,7 @@ pub fn summary(counts: &Counts, summary: &Summary, took: Duration) -> String {
     for (count, what) in [
         (summary.restored, "put back from trash"),
         (summary.uploads, "abandoned uploads ended"),
-        (summary.failed, "objects failed, each was named above"),
+        (summary.failed, "failed, each was named above"),
     ] {
         if count > 0 {
             let _ = write!(text, "; {count} {what}");

@@ -48,7 +48,9 @@ fn line(trash: &Trashed, until: SystemTime, now: SystemTime) -> String {
     };
     let what = match (trash.why, trash.paths) {
         (Why::Retention, 0) => format!("{} NARs that nothing pointed at", trash.orphans),
-        (Why::Retention, count) => format!("{} removed", paths(count)),
+        // Of one that was interrupted, some are still there.
+        (Why::Retention, count) => format!("removal of {}", paths(count)),
+        (Why::Damage, 0) => format!("{} set aside as damaged", own_records(trash.records)),
         (Why::Damage, count) => format!("{} set aside as damaged", paths(count)),
     };
     printable(&format!("{}  {ago:>7} ago  {what}, by {}; {left}", trash.id, trash.who)) + "\n"
@@ -62,27 +64,27 @@ pub fn undo(invocation: &Invocation, request: &UndoRequest) -> Result<Exit, Fail
     let talk = Talk::new(invocation, request.json);
     let network = Network::start()?;
     network.catch_signals(interrupt.clone());
-    let undone = network.run(async {
+    let mut undone = Undone::default();
+    let result = network.run(async {
         let ends = network::prune_ends(&loaded, talk.report.clone()).await?;
-        Ok::<_, Failure>(prune::undo(&ends, &options, request.id).await?)
+        Ok::<_, Failure>(prune::undo(&ends, &options, request.id, &mut undone).await?)
     });
     network.stop();
-    let told = undone.and_then(|undone| {
-        talk.clear();
+    talk.clear();
+    if result.is_ok() || undone != Undone::default() {
         if request.json {
             print(&json::undone(&undone))?;
         } else {
             print(&fates(&undone))?;
             talk.line(false, &summary(&undone));
         }
-        let failed = undone.paths.iter().any(|(_, restored)| matches!(restored, Restored::Failed(_)));
-        Ok(match failed {
-            true if interrupt.is_raised() => Exit::Interrupted,
-            true => Exit::Unfinished,
-            false => Exit::Done,
-        })
-    });
-    talk.end(told)
+    }
+    let failed = undone.paths.iter().any(|(_, restored)| matches!(restored, Restored::Failed(_)));
+    talk.end(result.map(|()| match failed {
+        true if interrupt.is_raised() => Exit::Interrupted,
+        true => Exit::Unfinished,
+        false => Exit::Done,
+    }))
 }
 
 fn fates(undone: &Undone) -> String {
@@ -90,22 +92,36 @@ fn fates(undone: &Undone) -> String {
         let name = undone.names.get(hash).map_or_else(|| hash.to_string(), StorePath::to_string);
         let line = match restored {
             Restored::Done => format!("restored: {name}"),
+            Restored::AsItWas => format!("restored as it was, damaged: {name}"),
             Restored::Present => format!("present: {name}"),
             Restored::Failed(why) => format!("failed: {name}: {why}"),
         };
         printable(&line) + "\n"
     };
-    undone.paths.iter().map(fate).collect()
+    let records = undone.records.iter().map(|key| printable(&format!("restored as it was, damaged: {key}")) + "\n");
+    undone.paths.iter().map(fate).chain(records).collect()
 }
 
 fn summary(undone: &Undone) -> String {
     let count = |wanted: fn(&Restored) -> bool| undone.paths.iter().filter(|(_, restored)| wanted(restored)).count();
     let (done, present) = (count(|fate| *fate == Restored::Done), count(|fate| *fate == Restored::Present));
-    let failed = undone.paths.len() - done - present;
-    let all = paths(undone.paths.len() as u64);
-    let mut text = format!("{all} of that prune: {done} put back, {present} there already, {failed} failed\n");
-    if done > 0 && undone.why == Why::Retention {
-        text.push_str("  they count as just pushed, so the next prune keeps them\n");
+    let damaged = count(|fate| *fate == Restored::AsItWas) + undone.records.len();
+    let failed = count(|fate| matches!(fate, Restored::Failed(_)));
+    let all = match undone.records.len() as u64 {
+        0 => paths(undone.paths.len() as u64),
+        records => format!("{} and {}", paths(undone.paths.len() as u64), own_records(records)),
+    };
+    let mut text = format!("{all}: {done} put back, {present} there already, {failed} failed");
+    if damaged > 0 {
+        text.push_str(&format!(", {damaged} put back damaged as they were"));
+    }
+    text.push('\n');
+    if done > 0 {
+        text.push_str("  what was put back counts as just pushed, so the next prune keeps it\n");
     }
     text
+}
+
+fn own_records(count: u64) -> String {
+    if count == 1 { "1 record of loft's own".to_owned() } else { format!("{count} records of loft's own") }
 }

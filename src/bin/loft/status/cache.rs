@@ -67,7 +67,10 @@ fn pushes(page: &mut Page, found: &Survey) {
         label = "";
     }
     if found.pushes.is_empty() && found.paths > 0 {
-        page.line(label, "not recorded: another program filled this cache");
+        page.line(
+            label,
+            "no record of one is left: they expire with the retention, or another program filled this cache",
+        );
     }
 }
 

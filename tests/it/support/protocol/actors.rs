@@ -135,8 +135,9 @@ pub fn undoer(name: &str, sweep: Ulid, options: &prune::Options, wrap: Wrap) -> 
     let start: Start<Ended> = Arc::new(move |port, clock| {
         let (ends, options) = (prune_ends(wrap(port), clock, Arc::new(Ledger::in_memory())), options.clone());
         Box::pin(async move {
-            let undone = prune::undo(&ends, &options, sweep).await;
-            Ended::Over(told(undone.map(|undone| format!("{undone:?}"))))
+            let mut undone = prune::Undone::default();
+            let result = prune::undo(&ends, &options, sweep, &mut undone).await;
+            Ended::Over(told(result.map(|()| format!("{undone:?}"))))
         })
     });
     Actor { name: name.to_owned(), start, lens: pruner_lens, clock_stands: false }
