@@ -66,6 +66,7 @@ try plain-reload systemctl reload loft-plain.service
 try plain-stop systemctl stop loft-plain.service
 
 journalctl --no-pager -o cat -u loft -u loft-prune -u loft-plain >/out/journal
-journalctl --no-pager -o cat -p warning -u loft -u loft-prune -u loft-plain >/out/warnings
+# Of loft alone: what the container lets systemd do is not our business.
+journalctl --no-pager -o cat -p warning -t loft >/out/warnings
 note finished 0
 systemctl exit 0

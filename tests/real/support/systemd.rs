@@ -7,9 +7,16 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Mounts go with the process, and so does the container. The second argument holds what is put over its files,
-/// the third is the folder that both sides see.
+/// Starts as the first process of its namespaces, so that mounts and processes end with it. The first argument is
+/// where to mount, the second holds what is put over this machine's files, the third is the folder that both sides
+/// see, the fourth a name for control groups that no other container has.
 const BOOT: &str = "set -e
+    for groups in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
+      if [ -e $groups/cgroup.procs ]; then
+        mkdir $groups/$4
+        echo 0 >$groups/$4/cgroup.procs
+      fi
+    done
     mount -t tmpfs tmpfs \"$1\"
     mkdir \"$1/changed\" \"$1/work\" \"$1/root\"
     mount -t overlay overlay -o \"lowerdir=/,upperdir=$1/changed,workdir=$1/work\" \"$1/root\"
@@ -60,7 +67,10 @@ impl Container {
         let mut boot = Command::new("setpriv");
         // The kernel ends it with the test.
         boot.args(["--pdeathsig", "KILL", "--", "unshare", "--mount", "--propagation", "private"]);
+        boot.args(["--pid", "--kill-child", "--mount-proc"]);
+        let groups = ControlGroups(format!("loft-test-{}", std::process::id()));
         boot.args(["sh", "-c", BOOT, "boot"]).arg(mounts.path()).arg(self.files.path()).arg(self.out.path());
+        boot.arg(&groups.0);
         boot.stdin(Stdio::null()).stdout(console.try_clone().expect("console")).stderr(console);
         let mut booted = boot.spawn().expect("setpriv (util-linux) starts");
         let end = Instant::now() + PATIENCE;
@@ -76,6 +86,21 @@ impl Container {
             self.left("console"),
             tail(&self.left("log"))
         );
+    }
+}
+
+/// Removed when dropped; they are empty soon after the container has ended.
+struct ControlGroups(String);
+
+impl Drop for ControlGroups {
+    fn drop(&mut self) {
+        let remove = "for _ in $(seq 30); do
+                        found=$(find /sys/fs/cgroup -maxdepth 2 -type d -name \"$1\")
+                        [ -n \"$found\" ] || exit 0
+                        find $found -depth -type d -exec rmdir {} +
+                        sleep 0.1
+                      done";
+        let _ = Command::new("sh").args(["-c", remove, "remove", &self.0]).output();
     }
 }
 
