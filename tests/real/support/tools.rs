@@ -1,0 +1,20 @@
+//! The project's own scripts.
+
+use super::process::stdout_of;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A script of the checkout, to run from there.
+pub fn script(name: &str) -> Command {
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new(checkout.join(name));
+    command.current_dir(checkout);
+    command
+}
+
+/// What a script makes or finds: the last line that it prints.
+#[track_caller]
+pub fn made_by(command: &mut Command) -> PathBuf {
+    let printed = stdout_of(command);
+    printed.lines().last().expect("a path").into()
+}
