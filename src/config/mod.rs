@@ -5,7 +5,9 @@
 //! effective value knows its origin, and one run tells all problems. The environment arrives as a
 //! map; files are read, nothing is printed.
 
+mod credentials;
 mod document;
+mod header_file;
 mod origin;
 mod problem;
 mod reader;
@@ -117,6 +119,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         let directory = target::lay_url(&mut layers, url, &origin, &mut problems, &mut warnings)?;
         Some((directory, origin))
     });
+    credentials::lay(&mut layers.values, &sources.environment);
     target::lay_aws_variables(&mut layers.values, &sources.environment);
     lay_flags(&mut layers.values, &sources.flags);
 

@@ -1,5 +1,6 @@
 //! Reading signing keys: a configured key that cannot be used is an error, never an unsigned push.
 
+use super::credentials;
 use super::origin::Origin;
 use super::problem::{ConfigError, Problem};
 use crate::nix::{KeyError, KeyName, SecretKey};
@@ -123,7 +124,7 @@ impl SigningSettings {
         for file in &self.files {
             match read_guarded(&file.path, &store_dirs) {
                 Ok((key, mode)) => {
-                    if mode & 0o044 != 0 {
+                    if mode & 0o044 != 0 && !credentials::is_origin(&file.origin) {
                         read.warnings.push(readable_by_others(file, mode));
                     }
                     read.keys.push(named(file, key, &mut read.warnings));

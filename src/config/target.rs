@@ -6,6 +6,7 @@
 //! `AWS_*` variables are not loft's own and fill gaps only; credentials from them are found by `bucket`.
 
 use super::document::{Located, Name, Value};
+use super::header_file::HeaderFile;
 use super::origin::Origin;
 use super::problem::Problem;
 use super::reader::{Given, Reader};
@@ -111,7 +112,7 @@ fn lay_s3(layers: &mut Layers, s3: S3Settings, origin: &Origin, warnings: &mut V
 
 /// Drops what belongs to the file's server.
 fn leave_server(layers: &mut Layers, origin: &Origin, warnings: &mut Vec<Problem>) {
-    let secrets = ["access_key", "secret_key", "access_key_file", "secret_key_file", "profile"];
+    let secrets = ["access_key", "secret_key", "access_key_file", "secret_key_file", "profile", "extra_headers_file"];
     let mut left: Vec<&str> = secrets.into_iter().filter(|key| layers.values.contains_key(&("s3", *key))).collect();
     if !layers.headers.is_empty() {
         left.push("extra_headers");
@@ -294,7 +295,7 @@ fn endpoint_fault(endpoint: &str, needs_scheme: bool) -> Option<(&'static str, &
     }
 }
 
-/// The file's headers, then the variables': for one name the later wins.
+/// The headers of `loft.toml`, of the file that it names, of the variables: for one name the later wins.
 fn read_headers(
     reader: &mut Reader,
     headers: Vec<(String, Located)>,
@@ -304,9 +305,13 @@ fn read_headers(
         let name = variable.strip_prefix(HEADER_VARIABLE)?.replace('_', "-");
         Some((name, Located::new(Value::Text(value.clone()), Origin::Environment(variable.clone()))))
     });
+    let file = reader.path(("s3", "extra_headers_file"));
+    let file = file.map(|given| HeaderFile::read(&given.value, &given.origin)).unwrap_or_default();
+    reader.problems.extend(file.problems);
+    reader.warnings.extend(file.warnings);
     let mut extra = ExtraHeaders::default();
     let mut origins = BTreeMap::new();
-    for (name, located) in headers.into_iter().chain(variables) {
+    for (name, located) in headers.into_iter().chain(file.headers).chain(variables) {
         let inserted = match &located.value {
             Value::Text(value) => extra.insert(&name, value).map_err(|error| error.to_string()),
             _ => Err(format!("The value of extra header {name:?} must be a text in quotes")),

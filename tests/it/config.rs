@@ -81,6 +81,99 @@ fn the_example_is_read_without_a_word() {
 }
 
 #[test]
+fn headers_of_a_file_win_over_the_table_and_variables_over_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("headers");
+    let write = |text: &str| fs::write(&file, text).unwrap();
+    let table = "[s3.extra_headers]\nX-A = \"table\"\nX-B = \"table\"\nX-C = \"table\"\n";
+    let setup = Setup::new(&format!("[s3]\nbucket = \"b\"\nextra_headers_file = {file:?}\n{table}"))
+        .variable("LOFT_EXTRA_HEADER_X_C", "variable");
+    write(
+        "# as in HTTP\nx-b: file=1\nX-Colons : a:b \n\n; as in a file of variables\r\nLOFT_EXTRA_HEADER_X_C=file\n\
+         LOFT_EXTRA_HEADER_X_QUOTED=\"a: b\"\nLOFT_EXTRA_HEADER_X_SINGLE='s'\nAWS_SECRET_ACCESS_KEY=hunter2: x\n",
+    );
+    let loaded = setup.load().unwrap();
+    let headers: BTreeMap<_, _> =
+        s3(&loaded).extra_headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+    let expected = [
+        ("x-a", "table"),
+        ("x-b", "file=1"),
+        ("x-c", "variable"),
+        ("x-colons", "a:b"),
+        ("x-quoted", "a: b"),
+        ("x-single", "s"),
+    ];
+    assert_eq!(headers, BTreeMap::from(expected));
+    assert_eq!(setup.shown("s3.extra_headers.x-b").1, format!("{}:2:1", file.display()));
+    let [warning] = loaded.warnings.as_slice() else { panic!("{:?}", loaded.warnings) };
+    assert!(warning.to_string().contains("AWS_SECRET_ACCESS_KEY") && !warning.to_string().contains("hunter2"));
+
+    let refused = |text: &str, expected: &str| {
+        write(text);
+        let error = setup.load().unwrap_err();
+        assert_eq!(error.problems.len(), 1, "{error}");
+        let told = error.to_string();
+        assert!(told.contains(expected) && !told.contains("hunter2"), "{text}: {told}");
+    };
+    refused("X-Token: ok\nhunter2\n", "headers:2:1");
+    refused("hunter2 = x", "`Name: value`");
+    refused("X-Amz-Date: hunter2", "x-amz-");
+    refused(&"X-Token: hunter2\n".repeat(10_000), "longer than any server takes");
+    write("");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o602)).unwrap();
+    assert!(setup.load().unwrap_err().to_string().contains("others may write it"));
+    fs::remove_file(&file).unwrap();
+    assert!(setup.load().unwrap_err().to_string().contains("No such file"));
+    // Another server is told nothing of it.
+    let elsewhere = setup.flags(to("s3://b?endpoint=http://other:1"));
+    assert!(elsewhere.load().unwrap().warnings[0].to_string().contains("extra_headers_file"));
+}
+
+#[test]
+fn credentials_of_systemd_stand_for_the_files_that_are_configured() {
+    let dir = tempfile::tempdir().unwrap();
+    let credential = |name: &str, text: &str| {
+        let file = dir.path().join(name);
+        fs::write(&file, text).unwrap();
+        // As an access control list for one user looks.
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o440)).unwrap();
+        file
+    };
+    let text = "[s3]\nbucket = \"b\"\naccess_key = \"inline-key\"\nsecret_key_file = \"/root/s\"\n\
+                extra_headers_file = \"/root/h\"\n[loft]\nsigning_key_path = \"/root/k\"\nsigning_key_name = \"n-1\"\n\
+                signing_key_paths = [\"/root/k2\"]\n";
+    let setup = |directory: &str| Setup::new(text).variable("CREDENTIALS_DIRECTORY", directory);
+    let here = dir.path().to_str().unwrap().to_owned();
+    // None there: what is configured holds, and cannot be read.
+    for directory in ["", here.as_str(), "/nowhere"] {
+        assert!(setup(directory).load().unwrap_err().to_string().contains("/root/h"), "{directory}");
+    }
+    let access = credential("loft.access-key", "id\n");
+    let secret = credential("loft.secret-key", "secret\n");
+    credential("loft.extra-headers", "X-Token: t\n");
+    let key = |name: &str| SecretKey::generate(KeyName::parse(name).unwrap()).unwrap().to_secret_text().to_string();
+    let signing = credential("loft.signing-key", &key("n-1"));
+    let more = [credential("loft.signing-key.0", &key("m-0")), credential("loft.signing-key.1", &key("m-1"))];
+    credential("loft.signing-keys", "nonsense");
+    let setup = setup(&here);
+    let loaded = setup.load().unwrap();
+    assert_eq!(loaded.warnings, []);
+    let s3 = s3(&loaded);
+    assert!(s3.access_key.is_none(), "it would contradict the credential");
+    assert_eq!((s3.access_key_file.as_ref(), s3.secret_key_file.as_ref()), (Some(&access), Some(&secret)));
+    assert_eq!(s3.extra_headers.names().collect::<Vec<_>>(), ["x-token"]);
+    let files: Vec<_> = loaded.settings.signing.files.iter().map(|file| &file.path).collect();
+    assert_eq!(files, [&signing, &more[0], &more[1]]);
+    let keys = loaded.signing_keys().unwrap();
+    assert_eq!(keys.warnings, [], "who can read a credential is systemd's business");
+    assert_eq!(keys.keys.iter().map(|key| key.name().as_str()).collect::<Vec<_>>(), ["n-1", "m-0", "m-1"]);
+    assert_eq!(setup.shown("s3.access_key_file").1, "CREDENTIALS_DIRECTORY");
+    // A key that was typed replaces them all, as it does configured ones.
+    let typed = setup.flags(Flags { signing_keys: vec!["/typed".into()], ..Flags::default() });
+    assert_eq!(typed.load().unwrap().settings.signing.files.len(), 1);
+}
+
+#[test]
 fn every_new_key_is_read() {
     let public = SecretKey::generate(KeyName::parse("up-1").unwrap()).unwrap().public();
     let setup = Setup::new(&format!(
@@ -440,8 +533,8 @@ fn shows_every_setting_once_and_no_secret() {
     unique.sort_unstable();
     unique.dedup();
     assert_eq!(unique.len(), keys.len(), "{keys:?}");
-    // 37 keys are known; extra_headers shows as its one header.
-    assert_eq!(keys.len(), 37, "{keys:?}");
+    // 38 keys are known; extra_headers shows as its one header.
+    assert_eq!(keys.len(), 38, "{keys:?}");
     assert_eq!(settings[0]["origin"]["line"], 2);
 }
 

@@ -1,0 +1,64 @@
+//! Secrets that systemd hands to a service (`LoadCredential=` in its unit), in the directory that
+//! `CREDENTIALS_DIRECTORY` names.
+//!
+//! Each stands in the place of the setting that names such a file. So one `loft.toml` serves the service, which can
+//! read nothing but its credentials, and root, who can read the files themselves. Like the variables of
+//! credentials they were given to this very process, and go with whatever server it is told to use.
+
+use super::document::{Located, Name, Value};
+use super::origin::Origin;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+pub const DIRECTORY_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+
+/// Name of the credential, the setting that it stands for, and the one that would contradict it.
+const SINGLE: [(&str, Name, Option<Name>); 4] = [
+    ("loft.access-key", ("s3", "access_key_file"), Some(("s3", "access_key"))),
+    ("loft.secret-key", ("s3", "secret_key_file"), Some(("s3", "secret_key"))),
+    ("loft.extra-headers", ("s3", "extra_headers_file"), None),
+    (SIGNING_KEY, ("loft", "signing_key_path"), None),
+];
+
+/// Followed by a dot and anything: one of `signing_key_paths`, in the order of names.
+const SIGNING_KEY: &str = "loft.signing-key";
+
+/// Lays the credentials that there are over the values.
+pub fn lay(values: &mut BTreeMap<Name, Located>, environment: &BTreeMap<String, String>) {
+    let Some(directory) = environment.get(DIRECTORY_VARIABLE).filter(|path| !path.is_empty()) else { return };
+    let directory = Path::new(directory);
+    let located = |value| Located::new(value, Origin::Environment(DIRECTORY_VARIABLE.to_owned()));
+    let text = |name: &str| located(Value::Text(directory.join(name).display().to_string()));
+    for (name, setting, contradiction) in SINGLE {
+        if is_there(&directory.join(name)) {
+            values.insert(setting, text(name));
+            contradiction.map(|setting| values.remove(&setting));
+        }
+    }
+    let more = more_signing_keys(directory);
+    if !more.is_empty() {
+        let list = more.iter().map(|name| text(name)).collect();
+        values.insert(("loft", "signing_key_paths"), located(Value::List(list)));
+    }
+}
+
+/// Whether a file is one of the service's own credentials: systemd sees to who can read it, by means that its mode
+/// does not show.
+pub fn is_origin(origin: &Origin) -> bool {
+    matches!(origin, Origin::Environment(variable) if variable == DIRECTORY_VARIABLE)
+}
+
+/// One that cannot be looked at is there: whoever reads it tells why it cannot be used.
+fn is_there(file: &Path) -> bool {
+    !matches!(std::fs::symlink_metadata(file), Err(error) if error.kind() == io::ErrorKind::NotFound)
+}
+
+fn more_signing_keys(directory: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    let is_more = |name: &String| name.strip_prefix(SIGNING_KEY).is_some_and(|rest| rest.starts_with('.'));
+    let mut names: Vec<String> = names.filter(is_more).collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,96 @@
+//! `extra_headers_file`: headers whose values should not stand in `loft.toml`, a line each.
+//!
+//! A line is `Name: value`, as in HTTP, or `LOFT_EXTRA_HEADER_NAME=value`, as in a file of environment variables,
+//! with or without quotes around the value. Lines that are empty or begin with `#` or `;` say nothing.
+
+use super::document::{Located, Value};
+use super::origin::{Origin, Place};
+use super::problem::Problem;
+use super::target::HEADER_VARIABLE;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+/// No server takes as much.
+const LONGEST: u64 = 64 * 1024;
+
+/// What a file of headers says. Never a value in a problem.
+#[derive(Default)]
+pub struct HeaderFile {
+    pub headers: Vec<(String, Located)>,
+    pub problems: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+}
+
+impl HeaderFile {
+    pub fn read(path: &Path, origin: &Origin) -> Self {
+        let mut file = Self::default();
+        match read_guarded(path) {
+            Ok(text) => text.lines().enumerate().for_each(|(index, line)| file.line(path, index + 1, line.trim())),
+            Err(why) => {
+                let message = format!("Could not use the file of extra headers {}: {why}", path.display());
+                let help = "the user that runs loft must be able to read it, and nobody else may write it";
+                file.problems.push(Problem::new(origin.clone(), message).help(help));
+            }
+        }
+        file
+    }
+
+    fn line(&mut self, path: &Path, line: usize, text: &str) {
+        if text.is_empty() || text.starts_with(['#', ';']) {
+            return;
+        }
+        let origin = || Origin::File(Place { file: path.into(), line, column: 1 });
+        let mut take = |name: String, value: &str| {
+            self.headers.push((name, Located::new(Value::Text(value.to_owned()), origin())));
+        };
+        // What comes first decides: values may hold the other.
+        let header = text.split_once(':').filter(|(name, _)| !name.contains('='));
+        let variable = text.split_once('=').map(|(name, value)| (name.trim_end(), unquoted(value.trim())));
+        let named = variable.and_then(|(name, value)| Some((name.strip_prefix(HEADER_VARIABLE)?, value)));
+        match (header, named, variable) {
+            (Some((name, value)), ..) => take(name.trim_end().to_owned(), value.trim()),
+            (None, Some((name, value)), _) => take(name.replace('_', "-"), value),
+            // Never taken for a header: it may be the secret key, which a proxy would be told then.
+            (None, None, Some((name, _))) if is_variable(name) => {
+                let message = format!("The variable {name} in a file of extra headers has no effect");
+                let help = format!("only {HEADER_VARIABLE}NAME=value is read there");
+                self.warnings.push(Problem::new(origin(), message).help(help));
+            }
+            (None, None, _) => {
+                let help = format!("write `Name: value` or `{HEADER_VARIABLE}NAME=value`");
+                self.problems.push(Problem::new(origin(), "This line is no header").help(help));
+            }
+        }
+    }
+}
+
+fn is_variable(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+}
+
+/// As systemd and shells read it, for what headers hold.
+fn unquoted(value: &str) -> &str {
+    ['"', '\''].into_iter().find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote)).unwrap_or(value)
+}
+
+fn read_guarded(path: &Path) -> Result<String, String> {
+    let real = path.canonicalize().map_err(|error| error.to_string())?;
+    if real.starts_with("/nix/store") {
+        return Err("it stands in the Nix store, where everybody can read it".to_owned());
+    }
+    let metadata = std::fs::metadata(&real).map_err(|error| error.to_string())?;
+    if !metadata.is_file() {
+        return Err("it is not a file".to_owned());
+    }
+    if metadata.mode() & 0o002 != 0 {
+        return Err("others may write it (chmod o-w), so its content may be anybody's".to_owned());
+    }
+    let mut text = String::new();
+    let file = std::fs::File::open(&real).map_err(|error| error.to_string())?;
+    file.take(LONGEST + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    match text.len() as u64 > LONGEST {
+        true => Err("it is longer than any server takes".to_owned()),
+        false => Ok(text),
+    }
+}
