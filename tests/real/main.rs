@@ -15,6 +15,7 @@ mod harness;
 mod hook;
 mod idle;
 mod memory;
+mod nix_module;
 mod old_style;
 mod package;
 mod prune_basics;

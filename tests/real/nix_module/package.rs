@@ -1,0 +1,77 @@
+//! Every Nix file can be read, and the package and the flake hold what they promise.
+
+use super::{evaluate_text, instantiate, nix_files, tree};
+use serde_json::json;
+
+#[test]
+#[ignore = "needs Nix: ./test"]
+fn every_nix_file_parses() {
+    let files = nix_files();
+    assert!(files.len() >= 12, "{files:?}");
+    for file in files {
+        let ended = instantiate(&["--parse", file.to_str().expect("text")]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+}
+
+/// What the package is made of, with a stand-in for what builds it.
+#[test]
+#[ignore = "needs Nix: ./test"]
+fn package_is_built_from_the_sources_alone() {
+    let package = evaluate_text(
+        "let lib = import ./tests/nix/lib.nix; pkgs = import ./tests/nix/pkgs.nix { inherit lib; folder = \"/f\"; }; \
+             loft = import ./default.nix { inherit pkgs; }; \
+             taken = path: loft.src.filter (toString ./. + \"/\" + path) \"regular\"; \
+         in { inherit (loft) pname version postInstall; lock = toString loft.cargoLock.lockFile; \
+              platforms = loft.meta.platforms; program = loft.meta.mainProgram; \
+              taken = builtins.filter taken [ \"Cargo.toml\" \"Cargo.lock\" \"src\" \"src/lib.rs\" \"tests/it/main.rs\" \"examples/demo.nix\" ]; \
+              left = builtins.filter taken [ \"target\" \"target/debug/loft\" \".git\" \"docs/nixos.md\" \"result\" \"nix/module.nix\" \"flake.nix\" ]; }",
+    )
+    .expect("the package");
+    let manifest: toml::Table = include_str!("../../../Cargo.toml").parse().expect("Cargo.toml");
+    assert_eq!(package["version"].as_str(), manifest["package"]["version"].as_str());
+    assert_eq!((&package["pname"], &package["program"]), (&json!("loft"), &json!("loft")));
+    assert_eq!(package["lock"], tree().join("Cargo.lock").display().to_string());
+    assert_eq!(package["taken"].as_array().expect("files").len(), 6, "{package:#}");
+    assert_eq!(package["left"], json!([]));
+    let install = package["postInstall"].as_str().expect("text");
+    for part in ["installShellCompletion", "bash zsh fish", "man --dir", "installManPage"] {
+        assert!(install.contains(part), "{install}");
+    }
+}
+
+/// The flake's outputs by name; what they hold needs nixpkgs.
+#[test]
+#[ignore = "needs Nix: ./test"]
+fn flake_offers_what_is_documented() {
+    let outputs = evaluate_text(
+        "let lib = import ./tests/nix/lib.nix; \
+             nixpkgs = { inherit lib; legacyPackages = lib.genAttrs [ \"x86_64-linux\" \"aarch64-linux\" \"x86_64-darwin\" \"aarch64-darwin\" ] \
+               (system: import ./tests/nix/pkgs.nix { inherit lib; folder = \"/f\"; }); }; \
+             flake = import ./flake.nix; \
+             outputs = flake.outputs { self = outputs; inherit nixpkgs; }; \
+             names = builtins.mapAttrs (name: builtins.attrNames); \
+         in { inputs = builtins.attrNames flake.inputs; \
+              packages = names outputs.packages; checks = names outputs.checks; devShells = names outputs.devShells; \
+              modules = { nixos = names { inherit (outputs) nixosModules darwinModules homeModules overlays; }; }; \
+              isModule = builtins.functionArgs (import outputs.nixosModules.loft); }",
+    )
+    .expect("the flake");
+    assert_eq!(outputs["inputs"], json!(["nixpkgs"]));
+    let modules = &outputs["modules"]["nixos"];
+    assert_eq!(modules["nixosModules"], json!(["default", "loft"]));
+    assert_eq!(
+        (&modules["darwinModules"], &modules["homeModules"]),
+        (&json!(["default", "loft"]), &json!(["default", "loft"]))
+    );
+    assert_eq!(modules["overlays"], json!(["default"]));
+    for system in ["x86_64-linux", "aarch64-linux", "x86_64-darwin", "aarch64-darwin"] {
+        let linux = system.ends_with("linux");
+        let packages = if linux { json!(["default", "loft", "static"]) } else { json!(["default", "loft"]) };
+        assert_eq!(outputs["packages"][system], packages, "{system}");
+        assert_eq!(outputs["devShells"][system], json!(["default"]));
+        let checks = if linux { json!(["module", "package", "unit", "vm"]) } else { json!(["package"]) };
+        assert_eq!(outputs["checks"][system], checks, "{system}");
+    }
+    assert!(outputs["isModule"].get("config").is_some());
+}
