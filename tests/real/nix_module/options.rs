@@ -165,6 +165,31 @@ fn every_setting_has_an_option() {
     assert_eq!(without.into_keys().collect::<BTreeSet<_>>(), WITHOUT_OPTION.iter().copied().collect());
 }
 
+/// Who sets nothing gets what loft does by itself, with and without a module.
+#[test]
+#[ignore = "needs Nix: ./test"]
+fn defaults_are_those_of_loft() {
+    let toml = evaluate("nixos", &small("")).toml();
+    let shown = super::unit::shown_by_loft("", &[]);
+    let defaults = shown["settings"].as_array().expect("settings").iter();
+    let defaults: BTreeMap<&str, &Value> =
+        defaults.map(|entry| (entry["key"].as_str().expect("a key"), &entry["value"])).collect();
+    let mut seen = 0;
+    for (section, keys) in &toml {
+        for (key, value) in keys.as_table().expect("a section") {
+            let name = format!("{section}.{key}");
+            if ["s3.bucket", "s3.endpoint", "loft.local_cache_path"].contains(&name.as_str()) {
+                continue;
+            }
+            let value = serde_json::to_value(value).expect("JSON");
+            assert_eq!(Some(&&value), defaults.get(name.as_str()), "{name}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "{toml:?}");
+    assert_eq!(toml["loft"]["local_cache_path"].as_str(), Some("/var/lib/loft/cache.db"));
+}
+
 #[test]
 #[ignore = "needs Nix: ./test"]
 fn values_of_another_type_are_refused_by_name() {
