@@ -1,6 +1,7 @@
 //! The modules for NixOS, nix-darwin and Home Manager, evaluated by a real Nix with `tests/nix` for what they
 //! need of nixpkgs; what comes out is read by the real programs: loft, systemd.
 
+mod docs;
 mod mistakes;
 mod options;
 mod other_systems;
@@ -28,7 +29,10 @@ fn tree() -> &'static Path {
 
 /// `nix-instantiate`, without a store: nothing is built.
 fn instantiate(arguments: &[&str]) -> Ended {
-    let nix = Nix::installed();
+    instantiate_by(&Nix::installed(), arguments)
+}
+
+fn instantiate_by(nix: &Nix, arguments: &[&str]) -> Ended {
     let store = tempfile::tempdir().expect("temporary folder");
     let mut command: Command = nix.command("nix-instantiate");
     command.env("NIX_REMOTE", format!("local?root={}", store.path().display()));

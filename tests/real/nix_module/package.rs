@@ -1,7 +1,8 @@
 //! Every Nix file can be read, and the package and the flake hold what they promise.
 
-use super::{evaluate_text, instantiate, nix_files, tree};
-use serde_json::json;
+use super::{evaluate_text, instantiate, instantiate_by, nix_files, tree};
+use crate::support::nix::Nix;
+use serde_json::{Value, json};
 
 #[test]
 #[ignore = "needs Nix: ./test"]
@@ -11,6 +12,22 @@ fn every_nix_file_parses() {
     for file in files {
         let ended = instantiate(&["--parse", file.to_str().expect("text")]);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+}
+
+/// Newer versions refuse and warn of more.
+#[test]
+#[ignore = "needs a recent Nix: ./test --full"]
+fn recent_nix_reads_every_file_and_evaluates_alike() {
+    let example = "import ./tests/nix/evaluate.nix { system = \"nixos\"; folder = \"/f\"; configuration = ./tests/nix/example.nix; }";
+    let nix = Nix::recent();
+    let recent = instantiate_by(&nix, &["--eval", "--strict", "--json", "--expr", example]);
+    assert_eq!((recent.code, recent.stderr.as_str()), (Some(0), ""));
+    let evaluated: Value = serde_json::from_str(&recent.stdout).expect("JSON");
+    assert_eq!(evaluated, evaluate_text(example).expect("evaluates"));
+    for file in nix_files() {
+        let ended = instantiate_by(&nix, &["--parse", file.to_str().expect("text")]);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
     }
 }
 

@@ -1,19 +1,21 @@
-//! The unit at work: what it starts, run by hand as systemd would, from a sandbox like its own.
+//! The units at work: under a real systemd in a container, and, for what a test can do better with the service in
+//! its hands, run as systemd would run it.
 //!
-//! systemd itself does not run where tests do. So the sandbox is made of the parts that could keep loft from
-//! working: an ordinary user without capabilities and without new privileges, everything read-only but its state
-//! directory, that directory behind a link as `DynamicUser=` has it, and secrets in a directory of credentials alone.
+//! The sandbox of the latter is made of what could keep loft from working: an ordinary user without capabilities
+//! and without new privileges, everything read-only but its state directory, that directory behind a link as
+//! `DynamicUser=` has it, and secrets in a directory of credentials alone.
 
-use super::{Evaluated, small, try_evaluate};
+use super::{Evaluated, small, tree, try_evaluate};
 use crate::support::garage::Garage;
 use crate::support::machine::Machine;
 use crate::support::place::Place;
 use crate::support::process::{end_of, stdout_of};
 use crate::support::proxy::Proxy;
 use crate::support::service::{Service, Site};
+use crate::support::systemd::Container;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -42,11 +44,51 @@ struct Installed {
     credentials: TempDir,
 }
 
-fn secret(folder: &Path, name: &str, text: &str) -> PathBuf {
+fn secret(folder: &Path, name: &str, text: &str) {
     let file = folder.join(name);
     fs::write(&file, text).expect("a secret");
     fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("mode");
-    file
+}
+
+/// Pushes to the site's bucket through its proxy, with secrets in files of a folder alone.
+fn configuration(site: &Site, secrets: &Path, more: &str) -> String {
+    let bucket = site.place.bucket().expect("a bucket");
+    let file = |name: &str| secrets.join(name).display().to_string();
+    small(&format!(
+        "s3.endpoint = lib.mkForce {:?}; s3.bucket = lib.mkForce {:?}; s3.region = {:?}; \
+         s3.accessKeyFile = {:?}; s3.secretKeyFile = {:?}; s3.extraHeadersFile = {:?}; s3.extraHeaders.{} = \"xxx\"; \
+         signingKeyPath = {:?}; postBuildHook.enable = true; \
+         pruning = {{ enable = true; method = \"timer\"; schedule = \"03:00\"; }}; {more}",
+        site.proxy().endpoint,
+        bucket.name,
+        bucket.region,
+        file("access"),
+        file("secret"),
+        file("headers"),
+        HEADER.0,
+        file("signing"),
+    ))
+}
+
+fn write_secrets(folder: &Path, site: &Site) {
+    let bucket = site.place.bucket().expect("a bucket");
+    secret(folder, "access", &format!("{}\n", bucket.access_key));
+    secret(folder, "secret", &format!("{}\n", bucket.secret_key));
+    secret(folder, "headers", &format!("# for the gate\nLOFT_EXTRA_HEADER_X_GATE={}\n", HEADER.1));
+    secret(folder, "signing", &fs::read_to_string(site.key.secret_file()).expect("a key"));
+}
+
+/// The files that the module has generated, and the program that they start.
+fn write_generated(folder: &Path, evaluated: &Evaluated, site: &Site) {
+    open_to_others(folder);
+    fs::write(folder.join("loft.toml"), evaluated.text("/toml")).expect("loft.toml");
+    let (hook, program) = (folder.join("loft-post-build-hook"), folder.join("loft/bin/loft"));
+    fs::write(&hook, evaluated.text("/hook")).expect("the hook");
+    fs::create_dir_all(folder.join("loft/bin")).expect("folder");
+    fs::copy(site.loft.command().get_program(), &program).expect("the program");
+    for file in [hook, program] {
+        fs::set_permissions(file, Permissions::from_mode(0o755)).expect("mode");
+    }
 }
 
 fn open_to_others(folder: &Path) {
@@ -57,45 +99,15 @@ impl Installed {
     fn new(machine: &Machine, site: &Site) -> Self {
         let [folder, secrets, credentials] = ["loft-generated-", "loft-secrets-", "loft-credentials-"]
             .map(|prefix| tempfile::Builder::new().prefix(prefix).tempdir().expect("folder"));
-        let bucket = site.place.bucket().expect("a bucket");
-        let file = |name: &str, text: &str| secret(secrets.path(), name, text).display().to_string();
+        write_secrets(secrets.path(), site);
         let [(_, store), _] = machine.settings();
-        let configuration = small(&format!(
-            "s3.endpoint = lib.mkForce {:?}; s3.bucket = lib.mkForce {:?}; s3.region = {:?}; store = {store:?}; \
-             s3.accessKeyFile = {:?}; s3.secretKeyFile = {:?}; s3.extraHeadersFile = {:?}; s3.extraHeaders.{} = \"xxx\"; \
-             signingKeyPath = {:?}; postBuildHook.enable = true; \
-             pruning = {{ enable = true; method = \"timer\"; schedule = \"03:00\"; }};",
-            site.proxy().endpoint,
-            bucket.name,
-            bucket.region,
-            file("access", &format!("{}\n", bucket.access_key)),
-            file("secret", &format!("{}\n", bucket.secret_key)),
-            file("headers", &format!("# for the gate\nLOFT_EXTRA_HEADER_X_GATE={}\n", HEADER.1)),
-            HEADER.0,
-            file("signing", &fs::read_to_string(site.key.secret_file()).expect("a key")),
-        ));
+        let configuration = configuration(site, secrets.path(), &format!("store = {store:?};"));
         let evaluated = try_evaluate("nixos", &configuration, &folder.path().display().to_string()).expect("evaluates");
         assert_eq!(evaluated.texts("/failed"), Vec::<String>::new());
         let installed = Self { evaluated, folder, secrets, credentials };
-        installed.write_files(site);
+        write_generated(installed.folder.path(), &installed.evaluated, site);
         installed.load_credentials();
         installed
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn write_files(&self, site: &Site) {
-        open_to_others(self.folder.path());
-        fs::write(self.at("loft.toml"), self.evaluated.text("/toml")).expect("loft.toml");
-        let hook = self.at("loft-post-build-hook");
-        fs::write(&hook, self.evaluated.text("/hook")).expect("the hook");
-        fs::create_dir_all(self.at("loft/bin")).expect("folder");
-        fs::copy(site.loft.command().get_program(), self.at("loft/bin/loft")).expect("the program");
-        for file in [hook, self.at("loft/bin/loft")] {
-            fs::set_permissions(file, Permissions::from_mode(0o755)).expect("mode");
-        }
     }
 
     /// What systemd does for `LoadCredential=`: copies that the service's user alone can read.
@@ -131,6 +143,14 @@ impl Installed {
     }
 }
 
+fn site_behind_a_gate(store: &str) -> Site {
+    let garage = Garage::start();
+    let proxy = Proxy::start(&garage.bucket.endpoint, Some(HEADER));
+    let mut site = Site::new(store, Place::Garage(garage));
+    site.proxy = Some(proxy);
+    site
+}
+
 /// A program among the mounts of the service.
 fn beside(service: &Service) -> Command {
     let mut command = Command::new("nsenter");
@@ -152,10 +172,7 @@ fn unit_pushes_to_garage_from_its_sandbox() {
     for folder in [machine.store.root(), &machine.at("")] {
         open_to_others(folder);
     }
-    let garage = Garage::start();
-    let proxy = Proxy::start(&garage.bucket.endpoint, Some(HEADER));
-    let mut site = Site::new(&machine.store.url(), Place::Garage(garage));
-    site.proxy = Some(proxy);
+    let site = site_behind_a_gate(&machine.store.url());
     let installed = Installed::new(&machine, &site);
     let before = machine.build("before", 0..2);
     let mut service = installed.start(&site);
@@ -201,5 +218,84 @@ fn unit_pushes_to_garage_from_its_sandbox() {
         assert!(!told.contains(secret), "{secret} is told");
     }
     service.stop();
+    site.expect_fetchable(&paths);
+}
+
+/// All of both units: users, credentials, filters of system calls, readiness, the watchdog, the hook, the timer's unit.
+#[test]
+#[ignore = "needs Garage: ./test --full"]
+fn units_push_to_garage_under_a_real_systemd() {
+    const GENERATED: &str = "/opt/loft-generated";
+    const SECRETS: &str = "/etc/loft-secrets";
+    let site = site_behind_a_gate("daemon");
+    let container = Container::new();
+    let evaluated = try_evaluate("nixos", &configuration(&site, Path::new(SECRETS), ""), GENERATED).expect("evaluates");
+    fs::create_dir_all(container.at(GENERATED)).expect("folder");
+    write_generated(&container.at(GENERATED), &evaluated, &site);
+    fs::create_dir_all(container.at(SECRETS)).expect("folder");
+    write_secrets(&container.at(SECRETS), &site);
+    let unit = |name: &str| container.at(&format!("/etc/systemd/system/{name}.service"));
+    for name in ["loft", "loft-prune"] {
+        fs::write(unit(name), evaluated.unit_file(name)).expect("a unit");
+    }
+
+    // The other unit has the configuration of an administrator, without the gate and its header.
+    let bucket = site.place.bucket().expect("a bucket");
+    let plain = fs::read_to_string(tree().join("packaging/loft.service")).expect("packaging/loft.service");
+    let plain = plain.replace("/usr/bin/loft", &format!("{GENERATED}/loft/bin/loft"));
+    fs::write(unit("loft-plain"), plain).expect("a unit");
+    let toml =
+        format!("[s3]\nbucket = {:?}\nregion = {:?}\nendpoint = {:?}\n", bucket.name, bucket.region, bucket.endpoint);
+    fs::write(container.at("/etc/loft/loft.toml"), toml).expect("loft.toml");
+    for (credential, file) in [("access-key", "access"), ("secret-key", "secret"), ("signing-key", "signing")] {
+        let to = container.at(&format!("/etc/credstore/loft.{credential}"));
+        fs::copy(container.at(SECRETS).join(file), to).expect("a secret");
+    }
+    let script = container.at("/opt/under-systemd.sh");
+    fs::write(script, include_str!("under-systemd.sh")).expect("the script");
+    let (web, port) =
+        site.place.substituter().rsplit_once(':').map(|(web, port)| (web.to_owned(), port.to_owned())).expect("a port");
+    let host = web.trim_start_matches("http://").to_owned();
+    container.run(&format!("/bin/sh /opt/under-systemd.sh {GENERATED} http://127.0.0.1:{port} {host}"));
+
+    let results = container.left("results");
+    let explain = || format!("{results}\n{}\n{}", container.left("journal"), container.left("log"));
+    let all = |name: &str| -> Vec<String> {
+        results.lines().filter_map(|line| line.strip_prefix(&format!("{name}="))).map(str::to_owned).collect()
+    };
+    let one = |name: &str| all(name).first().unwrap_or_else(|| panic!("no {name}: {}", explain())).clone();
+    for step in [
+        "start",
+        "security",
+        "hook",
+        "prune",
+        "restart",
+        "stop",
+        "hook-alone",
+        "start-again",
+        "status",
+        "stop-again",
+        "plain-start",
+        "plain-reload",
+        "plain-stop",
+    ] {
+        assert_eq!(one(step), "0", "{step}: {}", explain());
+    }
+    assert_ne!(one("Uid"), "0");
+    assert_eq!(
+        (one("CapEff").as_str(), one("NoNewPrivs").as_str(), one("Seccomp").as_str()),
+        ("0000000000000000", "1", "2")
+    );
+    assert_eq!((one("notified").as_str(), one("watchdog").as_str()), ("watching; nothing is queued", "2min"));
+    assert_eq!(one("owners"), "1", "the hook of root leaves files of root behind");
+    assert_eq!(container.left("warnings"), "", "{}", explain());
+    assert_eq!(all("missing"), Vec::<String>::new(), "{}", explain());
+    let told = container.left("told") + &container.left("journal");
+    for secret in [HEADER.1, &bucket.secret_key, &bucket.access_key] {
+        assert!(!told.contains(secret), "{secret} is told");
+    }
+    assert!(!site.proxy().seen().is_empty() && site.proxy().seen().iter().all(|request| request.passed));
+    let paths = all("path");
+    assert_eq!(paths.len(), 5, "{}", explain());
     site.expect_fetchable(&paths);
 }

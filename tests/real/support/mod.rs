@@ -21,6 +21,7 @@ pub mod seaweed;
 pub mod server;
 pub mod service;
 pub mod small_disk;
+pub mod systemd;
 pub mod time;
 pub mod tools;
 
