@@ -58,9 +58,12 @@ impl Trust {
         roots.add_parsable_certificates(system.certs);
         self.add_own(&mut roots)?;
         if roots.is_empty() {
-            return Err(Cause::Setting(
-                "No certificate authority is known: this system has none, and ca_file is not set".to_owned(),
-            ));
+            // Why none could be read, where one was named in SSL_CERT_FILE, say.
+            let trouble = system.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
+            return Err(Cause::Setting(format!(
+                "No certificate authority is known, so no server can be trusted: this system has none{trouble}; install \
+                 its package ca-certificates, or name a PEM file as ca_file in [s3] or in SSL_CERT_FILE"
+            )));
         }
         Ok(roots)
     }

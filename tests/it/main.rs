@@ -16,6 +16,7 @@ mod check;
 mod check_cli;
 mod check_damage;
 mod cli;
+mod completions;
 mod config;
 mod follow;
 mod ledger;

@@ -1,8 +1,8 @@
 //! What the typed arguments mean, as plain values without clap.
 
 use crate::args::{
-    Arguments, BareAction, Check, Color, Config, Key, Pin, PinRule, Prune, Push, Run, Settings, Sign, Status, Verb,
-    Watch,
+    Arguments, BareAction, Check, Color, Completions, Config, Key, Man, Pin, PinRule, Prune, Push, Run, Settings,
+    Shell, Sign, Status, Verb, Watch,
 };
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
@@ -61,6 +61,16 @@ pub enum Action {
         json: bool,
     },
     CheckConfig,
+    Completions {
+        shell: Shell,
+    },
+    /// One page to stdout.
+    PrintManPage {
+        command: Vec<String>,
+    },
+    WriteManPages {
+        dir: PathBuf,
+    },
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -193,6 +203,9 @@ impl Invocation {
             Some(Verb::Config(Config::Check)) => Action::CheckConfig,
             Some(Verb::Prune(prune)) => prune_action(prune, &mut flags),
             Some(Verb::Pin(pin)) => pin_action(pin, &mut flags),
+            Some(Verb::Completions(Completions { shell })) => Action::Completions { shell },
+            Some(Verb::Man(Man { dir: Some(dir), .. })) => Action::WriteManPages { dir },
+            Some(Verb::Man(Man { dir: None, command })) => Action::PrintManPage { command },
             None if bare.dry_run && bare.action.changes_only_the_ledger() => {
                 return Err(Arguments::command().error(
                     ErrorKind::ArgumentConflict,

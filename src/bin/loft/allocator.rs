@@ -2,7 +2,8 @@
 //!
 //! glibc raises the size from which on it maps blocks by themselves each time one is freed. The parts of one
 //! large NAR then come from a heap, of which up to 64 MiB may stay with the idle service for good. Naming the
-//! usual size keeps it, but glibc listens to that only when a program starts.
+//! usual size keeps it, but glibc listens to that only when a program starts. (musl, in static releases, maps large
+//! blocks by themselves whatever was freed.)
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;

@@ -8,6 +8,7 @@ mod action;
 mod allocator;
 mod args;
 mod check;
+mod completions;
 mod config;
 mod exit;
 mod failure;
@@ -15,6 +16,7 @@ mod hook;
 mod json;
 mod key;
 mod log;
+mod man;
 mod network;
 mod output;
 mod pin;
@@ -83,6 +85,9 @@ fn act(invocation: &Invocation) -> Result<Exit, Failure> {
         Action::UndoPrune(request) => prune::undo(invocation, request),
         Action::ListTrash { json } => prune::list_trash(invocation, *json),
         Action::Pin(request) => pin::pin(invocation, request),
+        Action::Completions { shell } => completions::print(*shell),
+        Action::PrintManPage { command } => man::print(command),
+        Action::WriteManPages { dir } => man::write_all(dir),
         Action::ForgetFirstScan => config::forget_first_scan(invocation),
     }
 }

@@ -5,6 +5,7 @@ pub mod corpus;
 #[path = "../../it/support/fixture_store.rs"]
 #[allow(dead_code)] // Tests of the library ask more of it.
 pub mod fixture_store;
+pub mod folder;
 pub mod garage;
 pub mod local_store;
 pub mod loft;
@@ -22,6 +23,7 @@ pub mod service;
 pub mod small_disk;
 pub mod systemd;
 pub mod time;
+pub mod tools;
 
 use std::path::PathBuf;
 
