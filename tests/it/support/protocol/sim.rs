@@ -350,7 +350,7 @@ fn count(tally: &mut BTreeMap<&'static str, u64>, ended: &Ended) {
             }
         }
         Ended::Over(said) if said.starts_with("Undone") => add("undone", said.matches(", Done)").count() as u64),
-        Ended::Over(said) if said.contains("was refused") => add("refused", 1),
+        Ended::Over(said) if said.starts_with("Refused") => add("refused", 1),
         _ => add("failures", 1),
     }
 }
