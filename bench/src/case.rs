@@ -3,7 +3,8 @@
 use crate::corpus::{Corpora, Corpus};
 use crate::garage::Garage;
 use crate::measure::{Cost, measure};
-use crate::peer::{Home, Peer, Programs};
+use crate::peer::{Home, Peer};
+use crate::programs::Programs;
 use crate::proxy::{Proxy, Seen};
 use serde::Serialize;
 use std::collections::BTreeMap;

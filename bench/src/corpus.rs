@@ -5,7 +5,7 @@
 //! there are is Debian's business, and `packages.txt` beside the store says it.
 
 use crate::measure::measure;
-use crate::peer::Programs;
+use crate::programs::Programs;
 use loft::nix::{Sha256, base32};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

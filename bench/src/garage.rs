@@ -1,6 +1,6 @@
 //! A Garage of its own for each run: one node on loopback with one empty bucket.
 
-use crate::peer::Programs;
+use crate::programs::Programs;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

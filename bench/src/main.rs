@@ -9,13 +9,15 @@ mod garage;
 mod measure;
 mod peer;
 mod plot;
+mod programs;
 mod proxy;
 mod table;
 
 use case::{Case, Run};
 use clap::Parser;
 use corpus::Corpora;
-use peer::{Peer, Programs};
+use peer::Peer;
+use programs::Programs;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -4,7 +4,9 @@ use crate::support::closures::{chain, set, small};
 use crate::support::memory::{Fault, Moment};
 use crate::support::pruning::{DAY, Pruner};
 use crate::support::world::World;
+use bytes::Bytes;
 use loft::bucket::RequestKind;
+use loft::nix::StorePath;
 use loft::prune::{MaxSize, PruneError, Refusal, Restored, Summary, Undone};
 use loft::record::{Keep, PinRecord, seconds};
 use std::collections::BTreeSet;
@@ -220,17 +222,23 @@ async fn a_second_prune_of_an_unchanged_bucket_reads_no_narinfo() {
     assert_eq!(read(), 0);
 }
 
+/// A path of a foreign writer who has seen `reference` and writes his narinfo later: its key and bytes.
+async fn still_to_come(world: &World, reference: &StorePath) -> (StorePath, String, Bytes) {
+    let late = world.store.add("late").file("f", b"late").reference(reference).finish();
+    world.push(&[&late]).await.unwrap();
+    let key = format!("{}.narinfo", late.hash_part());
+    let bytes = world.bucket.object(&key).unwrap();
+    world.bucket.lose(&key);
+    (late, key, bytes)
+}
+
 #[tokio::test]
 async fn what_is_referred_to_again_comes_back_by_itself() {
     let world = World::new();
     let [base, lib, tool, app] = small(&world);
     world.push(&[&app]).await.unwrap();
     // A foreign writer saw lib there, and writes its own path after the prune.
-    let late = world.store.add("late").file("f", b"late").reference(&lib).finish();
-    world.push(&[&late]).await.unwrap();
-    let key = format!("{}.narinfo", late.hash_part());
-    let bytes = world.bucket.contents()[&loft::bucket::Key::listed(&key)].clone();
-    world.bucket.lose(&key);
+    let (late, key, bytes) = still_to_come(&world, &lib).await;
     world.pass(40 * DAY);
     let mut pruner = Pruner::new(&world);
     pruner.options.remove_most = true;
@@ -250,11 +258,7 @@ async fn what_comes_back_by_itself_may_lie_in_several_trash_records() {
     let [base, lib, ..] = small(&world);
     world.push(&[&lib]).await.unwrap();
     // A foreign writer saw lib there, and writes its own path after both prunes.
-    let late = world.store.add("late").file("f", b"late").reference(&lib).finish();
-    world.push(&[&late]).await.unwrap();
-    let key = format!("{}.narinfo", late.hash_part());
-    let bytes = world.bucket.contents()[&loft::bucket::Key::listed(&key)].clone();
-    world.bucket.lose(&key);
+    let (late, key, bytes) = still_to_come(&world, &lib).await;
     world.pass(20 * DAY);
     world.push(&[&base]).await.unwrap();
     let mut pruner = Pruner::new(&world);
@@ -279,11 +283,7 @@ async fn what_could_not_be_put_back_yet_is_not_deleted() {
     let world = World::new();
     let [base, lib, ..] = small(&world);
     world.push(&[&lib]).await.unwrap();
-    let late = world.store.add("late").file("f", b"late").reference(&lib).finish();
-    world.push(&[&late]).await.unwrap();
-    let key = format!("{}.narinfo", late.hash_part());
-    let bytes = world.bucket.contents()[&loft::bucket::Key::listed(&key)].clone();
-    world.bucket.lose(&key);
+    let (late, key, bytes) = still_to_come(&world, &lib).await;
     world.pass(40 * DAY);
     let mut pruner = Pruner::new(&world);
     pruner.options.remove_most = true;
