@@ -20,6 +20,7 @@ let
   timeOfDay = "([01]?[0-9]|2[0-3]):[0-5][0-9]";
   interval = "([0-9]+(s|m|min|h|d|w) *)+";
 
+  headerFiles = import ./header-files.nix cfg;
   secretFiles = filter (file: file.path != null) (
     [
       {
@@ -32,7 +33,7 @@ let
       }
       {
         option = "s3.extraHeadersFile";
-        path = cfg.s3.extraHeadersFile;
+        path = headerFiles.lines;
       }
       {
         option = "signingKeyPath";
@@ -47,6 +48,10 @@ let
       option = "signingKeyPaths";
       inherit path;
     }) cfg.signingKeyPaths
+    ++ mapAttrsToList (name: path: {
+      option = "s3.extraHeadersFile.\"${name}\"";
+      inherit path;
+    }) headerFiles.values
   );
   outsideStore =
     file:
@@ -73,6 +78,15 @@ let
     "extra_headers"
   ];
   headerPattern = "[A-Za-z0-9!#$%&'*+.^_`|~-]+";
+  # Stops where a name of `headers` is none of HTTP's.
+  mustNameHeaders =
+    option: headers:
+    let
+      wrong = filter (name: !(matches headerPattern name)) (builtins.attrNames headers);
+    in
+    must (wrong == [ ]) ''
+      ${option} has a name that is none of HTTP's: ${concatStringsSep ", " wrong}.
+    '';
 in
 {
   assertions = [
@@ -122,9 +136,8 @@ in
     (must (filter (url: !(lib.hasInfix "://" url)) cfg.upstreams == [ ]) ''
       upstreams takes URLs, such as "https://cache.nixos.org". Names of keys belong into skipSignedByKeys.
     '')
-    (must (filter (name: !(matches headerPattern name)) (builtins.attrNames cfg.s3.extraHeaders) == [ ]) ''
-      s3.extraHeaders has a name that is none of HTTP's: ${concatStringsSep ", " (builtins.attrNames cfg.s3.extraHeaders)}.
-    '')
+    (mustNameHeaders "s3.extraHeaders" cfg.s3.extraHeaders)
+    (mustNameHeaders "s3.extraHeadersFile" headerFiles.values)
   ]
   ++ map outsideStore secretFiles;
 

@@ -1,4 +1,5 @@
-//! `extra_headers_file`: headers whose values should not stand in `loft.toml`, a line each.
+//! Headers whose values should not stand in `loft.toml`: `extra_headers_file` has a line for each, and each file of
+//! `[s3.extra_header_files]` the value of one.
 //!
 //! A line is `Name: value`, as in HTTP, or `LOFT_EXTRA_HEADER_NAME=value`, as in a file of environment variables,
 //! with or without quotes around the value. Lines that are empty or begin with `#` or `;` say nothing.
@@ -28,12 +29,31 @@ impl HeaderFile {
         match read_guarded(path) {
             Ok(text) => text.lines().enumerate().for_each(|(index, line)| file.line(path, index + 1, line.trim())),
             Err(why) => {
-                let message = format!("Could not use the file of extra headers {}: {why}", path.display());
-                let help = "the user that runs loft must be able to read it, and nobody else may write it";
-                file.problems.push(Problem::new(origin.clone(), message).help(help));
+                file.unusable(origin, format!("Could not use the file of extra headers {}: {why}", path.display()));
             }
         }
         file
+    }
+
+    /// Adds the header whose value, and nothing else, is the content of a file.
+    pub fn add_value(&mut self, path: &Path, name: String, origin: &Origin) {
+        match read_guarded(path).and_then(|text| own_value(&text)) {
+            Ok(value) => {
+                let place = Origin::File(Place { file: path.into(), line: 1, column: 1 });
+                self.headers.push((name, Located::new(Value::Text(value), place)));
+            }
+            Err(why) => {
+                self.unusable(
+                    origin,
+                    format!("Could not use {}, the file of extra header {name:?}: {why}", path.display()),
+                );
+            }
+        }
+    }
+
+    fn unusable(&mut self, origin: &Origin, message: String) {
+        let help = "the user that runs loft must be able to read it, and nobody else may write it";
+        self.problems.push(Problem::new(origin.clone(), message).help(help));
     }
 
     fn line(&mut self, path: &Path, line: usize, text: &str) {
@@ -62,6 +82,15 @@ impl HeaderFile {
                 self.problems.push(Problem::new(origin(), "This line is no header").help(help));
             }
         }
+    }
+}
+
+/// Without the newline that editors leave at the end.
+fn own_value(text: &str) -> Result<String, String> {
+    let line = text.strip_suffix('\n').unwrap_or(text);
+    match line.strip_suffix('\r').unwrap_or(line) {
+        "" => Err("it is empty".to_owned()),
+        value => Ok(value.to_owned()),
     }
 }
 

@@ -22,6 +22,10 @@ fn launchd_starts_loft_as_a_user_of_its_own() {
     assert_eq!(evaluated.texts("/users/knownUsers"), ["_loft"]);
     assert_eq!(evaluated.toml()["s3"]["access_key_file"].as_str(), Some("/run/a"));
     assert_eq!(evaluated.toml()["loft"]["signing_key_path"].as_str(), Some("/run/k"));
+    for system in ["darwin", "home"] {
+        let toml = evaluate(system, &small("s3.extraHeadersFile.X-B = \"/run/b\";")).toml();
+        assert_eq!(toml["s3"]["extra_header_files"]["X-B"].as_str(), Some("/run/b"), "{system}");
+    }
     for system in ["darwin", "nixos"] {
         let wrong = evaluate(system, &small("localCachePath = \"/tmp/cache.db\";"));
         assert!(wrong.texts("/failed")[0].contains("must be below /var/lib/loft"), "{system}");

@@ -135,6 +135,28 @@ fn loft_reads_the_example_and_warns_of_the_unknown_flag_alone() {
     assert!(check.stderr.contains("some_new_feature_flag"), "{}", check.stderr);
 }
 
+/// One file of lines is in the example.
+#[test]
+#[ignore = "needs Nix: ./test"]
+fn each_header_may_have_a_file_and_so_a_credential_of_its_own() {
+    let set = "s3.extraHeaders.X-B = \"xxx\"; \
+               s3.extraHeadersFile = { X-B = \"/run/b\"; \"X-50%\" = \"/run/50\"; };";
+    let evaluated = evaluate("nixos", &small(set));
+    assert_eq!((evaluated.texts("/failed"), evaluated.texts("/warnings")), (vec![], vec![]));
+    let credentials = evaluated.texts("/services/loft/serviceConfig/LoadCredential");
+    assert_eq!(credentials, ["loft.extra-header.X-50%%:/run/50", "loft.extra-header.X-B:/run/b"]);
+    let toml = evaluated.toml();
+    assert!(toml["s3"].get("extra_headers_file").is_none());
+    let files = toml["s3"]["extra_header_files"].as_table().expect("a table");
+    assert_eq!((files.len(), files["X-B"].as_str()), (2, Some("/run/b")));
+    let shown = shown_by_loft(evaluated.text("/toml"), &["loft.extra-header.X-B", "loft.extra-header.X-50%"]);
+    let settings = shown["settings"].as_array().expect("settings");
+    let of = |key: &str| settings.iter().find(|entry| entry["key"] == key).unwrap_or_else(|| panic!("no {key}"));
+    let file = of("s3.extra_headers.x-b")["origin"]["file"].as_str().expect("a file");
+    assert!(file.ends_with("credentials/loft.extra-header.X-B"), "{file}");
+    assert_eq!(of("s3.extra_headers.x-50%")["value"], "(set)");
+}
+
 #[test]
 #[ignore = "needs Nix: ./test"]
 fn extra_configuration_wins_and_secrets_get_their_credentials() {
