@@ -44,7 +44,10 @@ const ASSERTED: &[(&str, &[&str])] = &[
     ("s3 = { accessKeyFile = \"/run/a\"; secretKeyFile = \"/nix/store/x\"; };", &["s3.secretKeyFile (/nix/store/x)"]),
     ("s3.extraHeadersFile = ./headers;", &["s3.extraHeadersFile", "would be copied", "as text"]),
     ("s3.extraHeadersFile.X-A = ./headers;", &["s3.extraHeadersFile.\"X-A\"", "would be copied", "as text"]),
-    ("s3.extraHeadersFile = { X-A = \"/run/a\"; X-B = \"/nix/store/x\"; };", &["s3.extraHeadersFile.\"X-B\" (/nix/store/x)"]),
+    (
+        "s3.extraHeadersFile = { X-A = \"/run/a\"; X-B = \"/nix/store/x\"; };",
+        &["s3.extraHeadersFile.\"X-B\" (/nix/store/x)"],
+    ),
     ("s3.extraHeadersFile.\"a/b\" = \"/run/c\";", &["s3.extraHeadersFile has a name that is none of HTTP's: a/b"]),
     ("signingKeyPath = \"/nix/store/x\";", &["signingKeyPath (/nix/store/x)"]),
     ("signingKeyPaths = [ \"/run/k\" \"/nix/store/x\" ];", &["signingKeyPaths (/nix/store/x)"]),

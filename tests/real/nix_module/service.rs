@@ -75,6 +75,7 @@ fn write_secrets(folder: &Path, site: &Site) {
     secret(folder, "access", &format!("{}\n", bucket.access_key));
     secret(folder, "secret", &format!("{}\n", bucket.secret_key));
     secret(folder, "headers", &format!("# for the gate\nLOFT_EXTRA_HEADER_X_GATE={}\n", HEADER.1));
+    secret(folder, "gate", &format!("{}\n", HEADER.1));
     secret(folder, "signing", &fs::read_to_string(site.key.secret_file()).expect("a key"));
 }
 
@@ -229,7 +230,10 @@ fn units_push_to_garage_under_a_real_systemd() {
     const SECRETS: &str = "/etc/loft-secrets";
     let site = site_behind_a_gate("daemon");
     let container = Container::new();
-    let evaluated = try_evaluate("nixos", &configuration(&site, Path::new(SECRETS), ""), GENERATED).expect("evaluates");
+    // The header in a file of its own; the other test has it among lines.
+    let header = format!("s3.extraHeadersFile = lib.mkForce {{ {} = \"{SECRETS}/gate\"; }};", HEADER.0);
+    let configuration = configuration(&site, Path::new(SECRETS), &header);
+    let evaluated = try_evaluate("nixos", &configuration, GENERATED).expect("evaluates");
     fs::create_dir_all(container.at(GENERATED)).expect("folder");
     write_generated(&container.at(GENERATED), &evaluated, &site);
     fs::create_dir_all(container.at(SECRETS)).expect("folder");
