@@ -83,12 +83,7 @@ in
 
   config = mkIf cfg.enable {
     assertions = mistakes.assertions ++ [
-      {
-        assertion = lib.hasPrefix "/var/lib/loft/" cfg.localCachePath && !lib.hasInfix "/../" cfg.localCachePath;
-        message = ''
-          services.loft.localCachePath is "${cfg.localCachePath}", but must be below /var/lib/loft: nothing else can be written by the service.
-        '';
-      }
+      (mistakes.ledgerBelow "/var/lib/loft" ": nothing else can be written by the service")
     ];
     warnings =
       mistakes.warnings

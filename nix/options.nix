@@ -175,12 +175,13 @@ in
     };
 
     extraConfig = mkOption {
-      type = (pkgs.formats.toml { }).type;
+      # TOML has no null; here it leaves a setting out, and settings.nix never writes one.
+      type = types.attrsOf (pkgs.formats.json { }).type;
       default = { };
       example = {
         loft.some_new_setting = true;
       };
-      description = "More of `loft.toml`; wins over the other options.";
+      description = "More of `loft.toml`; wins over the other options, and null leaves a setting out.";
     };
   };
 }

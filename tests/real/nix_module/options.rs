@@ -31,7 +31,7 @@ const OLD: &[(&str, &str)] = &[
     ("pruning.retentionDays", "signed integer"),
     ("pruning.maxSizeGb", "null or signed integer"),
     ("pruning.targetPercentage", "signed integer"),
-    ("extraConfig", "TOML value"),
+    ("extraConfig", "attribute set of JSON value"),
 ];
 
 /// A value for every option beside those of the older loft, and what `loft.toml` says then.
