@@ -50,13 +50,14 @@ fn secret(folder: &Path, name: &str, text: &str) {
     fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("mode");
 }
 
-/// Pushes to the site's bucket through its proxy, with secrets in files of a folder alone.
+/// Pushes to the site's bucket through its proxy, with secrets in files of a folder alone; `more` names that of the
+/// header.
 fn configuration(site: &Site, secrets: &Path, more: &str) -> String {
     let bucket = site.place.bucket().expect("a bucket");
     let file = |name: &str| secrets.join(name).display().to_string();
     small(&format!(
         "s3.endpoint = lib.mkForce {:?}; s3.bucket = lib.mkForce {:?}; s3.region = {:?}; \
-         s3.accessKeyFile = {:?}; s3.secretKeyFile = {:?}; s3.extraHeadersFile = {:?}; s3.extraHeaders.{} = \"xxx\"; \
+         s3.accessKeyFile = {:?}; s3.secretKeyFile = {:?}; s3.extraHeaders.{} = \"xxx\"; \
          signingKeyPath = {:?}; postBuildHook.enable = true; \
          pruning = {{ enable = true; method = \"timer\"; schedule = \"03:00\"; }}; {more}",
         site.proxy().endpoint,
@@ -64,7 +65,6 @@ fn configuration(site: &Site, secrets: &Path, more: &str) -> String {
         bucket.region,
         file("access"),
         file("secret"),
-        file("headers"),
         HEADER.0,
         file("signing"),
     ))
@@ -102,7 +102,9 @@ impl Installed {
             .map(|prefix| tempfile::Builder::new().prefix(prefix).tempdir().expect("folder"));
         write_secrets(secrets.path(), site);
         let [(_, store), _] = machine.settings();
-        let configuration = configuration(site, secrets.path(), &format!("store = {store:?};"));
+        let headers = secrets.path().join("headers");
+        let more = format!("store = {store:?}; s3.extraHeadersFile = {headers:?};");
+        let configuration = configuration(site, secrets.path(), &more);
         let evaluated = try_evaluate("nixos", &configuration, &folder.path().display().to_string()).expect("evaluates");
         assert_eq!(evaluated.texts("/failed"), Vec::<String>::new());
         let installed = Self { evaluated, folder, secrets, credentials };
@@ -231,7 +233,7 @@ fn units_push_to_garage_under_a_real_systemd() {
     let site = site_behind_a_gate("daemon");
     let container = Container::new();
     // The header in a file of its own; the other test has it among lines.
-    let header = format!("s3.extraHeadersFile = lib.mkForce {{ {} = \"{SECRETS}/gate\"; }};", HEADER.0);
+    let header = format!("s3.extraHeadersFile.{} = \"{SECRETS}/gate\";", HEADER.0);
     let configuration = configuration(&site, Path::new(SECRETS), &header);
     let evaluated = try_evaluate("nixos", &configuration, GENERATED).expect("evaluates");
     fs::create_dir_all(container.at(GENERATED)).expect("folder");
