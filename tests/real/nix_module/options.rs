@@ -145,7 +145,7 @@ fn every_new_option_reaches_the_configuration() {
 #[ignore = "needs Nix: ./test"]
 fn every_setting_has_an_option() {
     let all: String = NEW.iter().map(|(name, value, _)| format!("{name} = {value}; ")).collect();
-    let all = format!("{all} s3.extraHeaders.X-A = \"a\"; s3.extraHeadersFile.X-B = \"/run/b\";");
+    let all = format!("{all} s3.extraHeaders.X-A = \"a\"; s3.extraHeadersFile = \"/run/h\";");
     let configured = try_evaluate("nixos", "./tests/nix/example.nix", "/f").expect("the example").toml();
     let more = evaluate("nixos", &small(&all)).toml();
     let shown = super::unit::shown_by_loft("[s3]\nbucket = \"b\"\n", &[]);

@@ -48,10 +48,12 @@ fn the_documented_example_evaluates_to_the_expected_configuration() {
         addressing_style = "auto"
         access_key_file = "/run/secrets/loft-access-key"
         secret_key_file = "/run/secrets/loft-secret-key"
-        extra_headers_file = "/run/secrets/loft-headers"
         [s3.extra_headers]
         CF-Access-Client-Id = "xxx"
         CF-Access-Client-Secret = "xxx"
+        [s3.extra_header_files]
+        CF-Access-Client-Id = "/run/secrets/cf-access-client-id"
+        CF-Access-Client-Secret = "/run/secrets/cf-access-client-secret"
         [loft]
         upload_threads = 12
         scan_on_startup = true
@@ -89,7 +91,8 @@ fn the_documented_example_evaluates_to_the_expected_unit() {
         "LoadCredential": [
             "loft.access-key:/run/secrets/loft-access-key",
             "loft.secret-key:/run/secrets/loft-secret-key",
-            "loft.extra-headers:/run/secrets/loft-headers",
+            "loft.extra-header.CF-Access-Client-Id:/run/secrets/cf-access-client-id",
+            "loft.extra-header.CF-Access-Client-Secret:/run/secrets/cf-access-client-secret",
             "loft.signing-key:/run/secrets/nix-signing-key",
         ],
         "EnvironmentFile": [],
@@ -112,21 +115,29 @@ fn the_documented_example_evaluates_to_the_expected_unit() {
 #[ignore = "needs Nix: ./test"]
 fn loft_reads_the_example_and_warns_of_the_unknown_flag_alone() {
     let evaluated = example();
-    let credentials = ["loft.access-key", "loft.secret-key", "loft.extra-headers", "loft.signing-key"];
+    let credentials = [
+        "loft.access-key",
+        "loft.secret-key",
+        "loft.extra-header.CF-Access-Client-Id",
+        "loft.extra-header.CF-Access-Client-Secret",
+        "loft.signing-key",
+    ];
     let ended = loft_with(evaluated.text("/toml"), &credentials, &["config", "show", "--json"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(ended.stderr.matches("warning: ").count(), 1, "{}", ended.stderr);
     assert!(ended.stderr.contains("Unknown key `some_new_feature_flag`"), "{}", ended.stderr);
     let shown: Value = serde_json::from_str(&ended.stdout).expect("JSON");
-    let shown: BTreeMap<&str, &Value> = shown["settings"]
-        .as_array()
-        .expect("settings")
-        .iter()
-        .map(|entry| (entry["key"].as_str().expect("a key"), &entry["value"]))
-        .collect();
+    let entries = shown["settings"].as_array().expect("settings");
+    let shown: BTreeMap<&str, &Value> =
+        entries.iter().map(|entry| (entry["key"].as_str().expect("a key"), &entry["value"])).collect();
+    // Each header has the value of its file, not the one of the table.
+    let files = entries.iter().filter(|entry| entry["key"].as_str().expect("a key").starts_with("s3.extra_headers."));
+    assert!(
+        files.clone().all(|entry| entry["origin"]["file"].as_str().expect("a file").contains("/loft.extra-header."))
+    );
     let mut headers = shown.keys().filter_map(|key| key.strip_prefix("s3.extra_headers.")).collect::<Vec<_>>();
     headers.sort_unstable();
-    assert_eq!(headers, ["cf-access-client-id", "cf-access-client-secret", "x-from-a-file"]);
+    assert_eq!(headers, ["cf-access-client-id", "cf-access-client-secret"]);
     assert_eq!(shown["loft.prune_schedule"], "00:00");
     assert!(shown["loft.signing_key_path"].as_str().expect("a path").ends_with("credentials/loft.signing-key"));
     // A check says that it is a mistake, and nothing else is.
@@ -135,10 +146,16 @@ fn loft_reads_the_example_and_warns_of_the_unknown_flag_alone() {
     assert!(check.stderr.contains("some_new_feature_flag"), "{}", check.stderr);
 }
 
-/// One file of lines is in the example.
 #[test]
 #[ignore = "needs Nix: ./test"]
-fn each_header_may_have_a_file_and_so_a_credential_of_its_own() {
+fn headers_come_from_one_file_of_lines_or_from_one_file_each() {
+    let lines = evaluate("nixos", &small("s3.extraHeadersFile = \"/run/headers\";"));
+    assert_eq!(lines.texts("/services/loft/serviceConfig/LoadCredential"), ["loft.extra-headers:/run/headers"]);
+    assert_eq!(lines.toml()["s3"]["extra_headers_file"].as_str(), Some("/run/headers"));
+    assert!(lines.toml()["s3"].get("extra_header_files").is_none());
+    let shown = shown_by_loft(lines.text("/toml"), &["loft.extra-headers"]);
+    assert!(shown.to_string().contains("s3.extra_headers.x-from-a-file"), "{shown}");
+
     let set = "s3.extraHeaders.X-B = \"xxx\"; \
                s3.extraHeadersFile = { X-B = \"/run/b\"; \"X-50%\" = \"/run/50\"; };";
     let evaluated = evaluate("nixos", &small(set));
