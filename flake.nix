@@ -17,7 +17,10 @@
         "aarch64-darwin"
       ];
       pkgsOf = system: nixpkgs.legacyPackages.${system};
-      forSystems = lib.genAttrs (linux ++ darwin);
+      # Those that this nixpkgs has: x86_64-darwin goes away.
+      forSystems = lib.genAttrs (
+        lib.filter (system: nixpkgs.legacyPackages ? ${system}) (linux ++ darwin)
+      );
       isLinux = system: lib.elem system linux;
     in
     {

@@ -29,9 +29,11 @@ in
   module = pkgs.runCommand "loft-module" { } ''
     export CREDENTIALS_DIRECTORY=$PWD/credentials
     mkdir $CREDENTIALS_DIRECTORY
-    echo 'X-From-A-File: text' >$CREDENTIALS_DIRECTORY/loft.extra-headers
+    for header in Id Secret; do
+      echo text >$CREDENTIALS_DIRECTORY/loft.extra-header.CF-Access-Client-$header
+    done
     ${package}/bin/loft --config ${configFile} config show --json >$out
-    for expected in cf-access-client-id x-from-a-file nix-cache '"00:00"'; do
+    for expected in loft.extra-header.CF-Access-Client-Id nix-cache '"00:00"'; do
       grep -qF -- "$expected" $out || { echo "no $expected in what loft reads"; exit 1; }
     done
     grep -qF 'loft --config ${configFile} --debug hook' \

@@ -38,12 +38,7 @@ in
 
   config = mkIf cfg.enable {
     assertions = mistakes.assertions ++ [
-      {
-        assertion = lib.hasPrefix "${home}/" cfg.localCachePath && !lib.hasInfix "/../" cfg.localCachePath;
-        message = ''
-          services.loft.localCachePath is "${cfg.localCachePath}", but must be below ${home}, the home of the user _loft.
-        '';
-      }
+      (mistakes.ledgerBelow home ", the home of the user _loft")
     ];
     inherit (mistakes) warnings;
 
@@ -69,8 +64,10 @@ in
     users.knownUsers = [ "_loft" ];
     users.knownGroups = [ "_loft" ];
 
+    # As a command, not as ProgramArguments: nix-darwin has it wait for the store's volume, which is mounted after
+    # daemons are started.
+    launchd.daemons.loft.command = lib.escapeShellArgs (loft ++ [ "watch" ]);
     launchd.daemons.loft.serviceConfig = {
-      ProgramArguments = loft ++ [ "watch" ];
       UserName = "_loft";
       GroupName = "_loft";
       WorkingDirectory = home;

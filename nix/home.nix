@@ -1,4 +1,4 @@
-# `services.loft` for Home Manager: a service of the user's own systemd.
+# `services.loft` for Home Manager on Linux: a service of the user's own systemd.
 #
 # It runs as the user, who can read the files of secrets; so there are no credentials to load. It has those
 # restrictions that need no root to set up.

@@ -18,8 +18,31 @@ let
   within = low: high: value: low <= value && value <= high;
 
   timeOfDay = "([01]?[0-9]|2[0-3]):[0-5][0-9]";
-  interval = "([0-9]+(s|m|min|h|d|w) *)+";
+  # Not more digits than a number can have; more are too many anyway.
+  interval = "([0-9]{1,9}(s|m|min|h|d|w) *)+";
+  secondsOf = {
+    s = 1;
+    m = 60;
+    min = 60;
+    h = 3600;
+    d = 24 * 3600;
+    w = 7 * 24 * 3600;
+  };
+  # "1h30m" is 5400.
+  seconds =
+    text:
+    let
+      parts = filter builtins.isList (builtins.split "0*([0-9]+)(min|s|m|h|d|w)" text);
+      part = groups: builtins.fromJSON (builtins.elemAt groups 0) * secondsOf.${builtins.elemAt groups 1};
+    in
+    builtins.foldl' (sum: groups: sum + part groups) 0 parts;
+  isSchedule =
+    text:
+    matches timeOfDay text || (matches interval text && within 60 (366 * secondsOf.d) (seconds text));
 
+  components = path: filter builtins.isString (builtins.split "/" path);
+
+  headerFiles = import ./header-files.nix cfg;
   secretFiles = filter (file: file.path != null) (
     [
       {
@@ -32,7 +55,7 @@ let
       }
       {
         option = "s3.extraHeadersFile";
-        path = cfg.s3.extraHeadersFile;
+        path = headerFiles.lines;
       }
       {
         option = "signingKeyPath";
@@ -47,10 +70,14 @@ let
       option = "signingKeyPaths";
       inherit path;
     }) cfg.signingKeyPaths
+    ++ mapAttrsToList (name: path: {
+      option = "s3.extraHeadersFile.\"${name}\"";
+      inherit path;
+    }) headerFiles.values
   );
   outsideStore =
     file:
-    must (!builtins.isPath file.path && !hasPrefix builtins.storeDir file.path) ''
+    must (!builtins.isPath file.path && !hasPrefix "${builtins.storeDir}/" (toString file.path)) ''
       ${file.option} (${toString file.path}) is, or would be copied, in the Nix store, where everybody can read it.
       Write the path of a file outside of it as text: "/run/secrets/NAME".
     '';
@@ -67,14 +94,42 @@ let
       name: value: if !isPlaceholder value && looksSecret name value then name else null
     ) cfg.s3.extraHeaders
   );
-  inlineKeys = filter (key: (cfg.extraConfig.s3 or { }) ? ${key}) [
+  inlineKeys = filter (key: (cfg.extraConfig.s3.${key} or null) != null) [
     "access_key"
     "secret_key"
     "extra_headers"
   ];
   headerPattern = "[A-Za-z0-9!#$%&'*+.^_`|~-]+";
+  # Stops where a name of `headers` is none of HTTP's.
+  mustNameHeaders =
+    option: headers:
+    let
+      wrong = filter (name: !(matches headerPattern name)) (builtins.attrNames headers);
+    in
+    must (wrong == [ ]) ''
+      ${option} has a name that is none of HTTP's: ${concatStringsSep ", " wrong}.
+    '';
+  # It may be a secret, and is not told.
+  mustBeOneLine =
+    name: value:
+    must (!lib.hasInfix "\n" value && !lib.hasInfix "\r" value) ''
+      s3.extraHeaders."${name}" has more than one line, which no value of a header can.
+    '';
 in
 {
+  # For systems where the service can write in one folder alone.
+  ledgerBelow =
+    folder: why:
+    must
+      (
+        hasPrefix "${folder}/" cfg.localCachePath
+        && filter (part: part == ".." || part == ".") (components cfg.localCachePath) == [ ]
+        && lib.last (components cfg.localCachePath) != ""
+      )
+      ''
+        localCachePath is "${cfg.localCachePath}", but must be a file below ${folder}${why}.
+      '';
+
   assertions = [
     (must (cfg.s3.bucket != "") "s3.bucket is not set: name the bucket that is the cache.")
     (must (cfg.s3.endpoint == null || matches "https?://[^/@?#]+/?" cfg.s3.endpoint) ''
@@ -88,8 +143,9 @@ in
     (must (cfg.signingKeyName == null || cfg.signingKeyPath != null) ''
       signingKeyName is "${toString cfg.signingKeyName}", but signingKeyPath is not set: there is no key to sign with.
     '')
-    (must (matches "${timeOfDay}|${interval}" cfg.pruning.schedule) ''
-      pruning.schedule is "${cfg.pruning.schedule}", but must be an interval ("90m", "24h", "7d") or a time of day ("03:00").
+    (must (isSchedule cfg.pruning.schedule) ''
+      pruning.schedule is "${cfg.pruning.schedule}", but must be an interval from a minute to a year ("90m", "24h", "7d")
+      or a time of day ("03:00").
     '')
     (must (within 1 36500 cfg.pruning.retentionDays) ''
       pruning.retentionDays is ${toString cfg.pruning.retentionDays}, but must be from 1 to 36500.
@@ -122,10 +178,10 @@ in
     (must (filter (url: !(lib.hasInfix "://" url)) cfg.upstreams == [ ]) ''
       upstreams takes URLs, such as "https://cache.nixos.org". Names of keys belong into skipSignedByKeys.
     '')
-    (must (filter (name: !(matches headerPattern name)) (builtins.attrNames cfg.s3.extraHeaders) == [ ]) ''
-      s3.extraHeaders has a name that is none of HTTP's: ${concatStringsSep ", " (builtins.attrNames cfg.s3.extraHeaders)}.
-    '')
+    (mustNameHeaders "s3.extraHeaders" cfg.s3.extraHeaders)
+    (mustNameHeaders "s3.extraHeadersFile" headerFiles.values)
   ]
+  ++ mapAttrsToList mustBeOneLine cfg.s3.extraHeaders
   ++ map outsideStore secretFiles;
 
   warnings =

@@ -17,17 +17,22 @@ let
   mistakes = import ./mistakes.nix { inherit lib cfg; };
   configFile = (pkgs.formats.toml { }).generate "loft.toml" (import ./settings.nix { inherit lib cfg; });
 
+  headerFiles = import ./header-files.nix cfg;
+
   loft = "${cfg.package}/bin/loft --config ${configFile}${optionalString cfg.debug " --debug"}";
 
   # systemd reads the files as root and hands copies to the service alone; loft takes each of these for the file of
   # the same purpose in loft.toml.
-  credential = name: path: optional (path != null) "loft.${name}:${percent (toString path)}";
+  credential = name: path: optional (path != null) "loft.${percent name}:${percent (toString path)}";
   # In units a percent sign begins a specifier.
   percent = lib.replaceStrings [ "%" ] [ "%%" ];
   credentials =
     credential "access-key" cfg.s3.accessKeyFile
     ++ credential "secret-key" cfg.s3.secretKeyFile
-    ++ credential "extra-headers" cfg.s3.extraHeadersFile
+    ++ credential "extra-headers" headerFiles.lines
+    ++ lib.concatLists (
+      lib.mapAttrsToList (name: credential "extra-header.${name}") headerFiles.values
+    )
     ++ credential "signing-key" cfg.signingKeyPath
     ++ lib.concatLists (
       lib.imap0 (index: credential "signing-key.${toString index}") cfg.signingKeyPaths
@@ -78,12 +83,7 @@ in
 
   config = mkIf cfg.enable {
     assertions = mistakes.assertions ++ [
-      {
-        assertion = lib.hasPrefix "/var/lib/loft/" cfg.localCachePath && !lib.hasInfix "/../" cfg.localCachePath;
-        message = ''
-          services.loft.localCachePath is "${cfg.localCachePath}", but must be below /var/lib/loft: nothing else can be written by the service.
-        '';
-      }
+      (mistakes.ledgerBelow "/var/lib/loft" ": nothing else can be written by the service")
     ];
     warnings =
       mistakes.warnings

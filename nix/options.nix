@@ -81,10 +81,17 @@ in
           ones belong into `extraHeadersFile`.
         '';
       };
-      extraHeadersFile = secret ''
-        File with such headers, lines `Name: value` or `LOFT_EXTRA_HEADER_NAME=value`. For one name it wins over
-        `extraHeaders`.
-      '';
+      extraHeadersFile = mkOption {
+        type = types.nullOr (types.either types.path (types.attrsOf types.path));
+        default = null;
+        example = {
+          "CF-Access-Client-Secret" = "/run/secrets/cf-secret";
+        };
+        description = ''
+          For each header the file that holds its value and nothing else; or one file with lines `Name: value` or
+          `LOFT_EXTRA_HEADER_NAME=value`. For one name it wins over `extraHeaders`. None must be in the Nix store.
+        '';
+      };
       prefix = optional types.str "Beginning of every key, for a bucket that holds more than the cache.";
       addressingStyle = mkOption {
         type = types.enum [
@@ -168,12 +175,13 @@ in
     };
 
     extraConfig = mkOption {
-      type = (pkgs.formats.toml { }).type;
+      # TOML has no null; here it leaves a setting out, and settings.nix never writes one.
+      type = types.attrsOf (pkgs.formats.json { }).type;
       default = { };
       example = {
         loft.some_new_setting = true;
       };
-      description = "More of `loft.toml`; wins over the other options.";
+      description = "More of `loft.toml`; wins over the other options, and null leaves a setting out.";
     };
   };
 }

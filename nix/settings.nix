@@ -4,6 +4,7 @@ let
   # A path that is written as text stays where it is; one of a Nix file that is no secret goes to the store.
   there = path: if path == null then null else toString path;
   copied = path: if builtins.isPath path then "${path}" else path;
+  headerFiles = import ./header-files.nix cfg;
   unlessEmpty = value: if value == [ ] || value == { } then null else value;
 
   options = {
@@ -20,7 +21,8 @@ let
       secret_key_file = there cfg.s3.secretKeyFile;
       ca_file = copied cfg.s3.caFile;
       storage_class = cfg.s3.storageClass;
-      extra_headers_file = there cfg.s3.extraHeadersFile;
+      extra_headers_file = there headerFiles.lines;
+      extra_header_files = unlessEmpty (lib.mapAttrs (_name: there) headerFiles.values);
       extra_headers = unlessEmpty cfg.s3.extraHeaders;
     };
     loft = {

@@ -7,6 +7,7 @@
 
 use super::document::{Located, Name, Value};
 use super::origin::Origin;
+use super::target::Layers;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -24,22 +25,31 @@ const SINGLE: [(&str, Name, Option<Name>); 4] = [
 /// Followed by a dot and anything: one of `signing_key_paths`, in the order of names.
 const SIGNING_KEY: &str = "loft.signing-key";
 
+/// Followed by a header's name: the value of that header alone.
+const HEADER: &str = "loft.extra-header.";
+
 /// Lays the credentials that there are over the values.
-pub fn lay(values: &mut BTreeMap<Name, Located>, environment: &BTreeMap<String, String>) {
+pub fn lay(layers: &mut Layers, environment: &BTreeMap<String, String>) {
     let Some(directory) = environment.get(DIRECTORY_VARIABLE).filter(|path| !path.is_empty()) else { return };
     let directory = Path::new(directory);
     let located = |value| Located::new(value, Origin::Environment(DIRECTORY_VARIABLE.to_owned()));
     let text = |name: &str| located(Value::Text(directory.join(name).display().to_string()));
     for (name, setting, contradiction) in SINGLE {
         if is_there(&directory.join(name)) {
-            values.insert(setting, text(name));
-            contradiction.map(|setting| values.remove(&setting));
+            layers.values.insert(setting, text(name));
+            contradiction.map(|setting| layers.values.remove(&setting));
         }
     }
-    let more = more_signing_keys(directory);
+    for credential in beginning_with(HEADER, directory) {
+        let header = &credential[HEADER.len()..];
+        // Names of headers do not care for case.
+        layers.header_files.retain(|(name, _)| !name.eq_ignore_ascii_case(header));
+        layers.header_files.push((header.to_owned(), text(&credential)));
+    }
+    let more = beginning_with(&format!("{SIGNING_KEY}."), directory);
     if !more.is_empty() {
         let list = more.iter().map(|name| text(name)).collect();
-        values.insert(("loft", "signing_key_paths"), located(Value::List(list)));
+        layers.values.insert(("loft", "signing_key_paths"), located(Value::List(list)));
     }
 }
 
@@ -54,11 +64,11 @@ fn is_there(file: &Path) -> bool {
     !matches!(std::fs::symlink_metadata(file), Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
-fn more_signing_keys(directory: &Path) -> Vec<String> {
+/// Names of credentials, in order.
+fn beginning_with(beginning: &str, directory: &Path) -> Vec<String> {
     let names = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-    let is_more = |name: &String| name.strip_prefix(SIGNING_KEY).is_some_and(|rest| rest.starts_with('.'));
-    let mut names: Vec<String> = names.filter(is_more).collect();
+    let mut names: Vec<String> = names.filter(|name| name.starts_with(beginning)).collect();
     names.sort();
     names
 }

@@ -46,6 +46,8 @@ pub struct Document {
     pub values: BTreeMap<Name, Located>,
     /// `[s3.extra_headers]`, in the file's order.
     pub headers: Vec<(String, Located)>,
+    /// `[s3.extra_header_files]`, likewise.
+    pub header_files: Vec<(String, Located)>,
     pub problems: Vec<Problem>,
     /// Unknown and obsolete keys.
     pub unknown: Vec<Problem>,
@@ -97,11 +99,8 @@ impl Document {
                 continue;
             };
             match value.get_ref() {
-                DeValue::Table(headers) if *known == "extra_headers" => {
-                    for (name, value) in in_order(headers) {
-                        self.headers.push((name.get_ref().to_string(), located(source, value)));
-                    }
-                }
+                DeValue::Table(headers) if *known == "extra_headers" => self.headers = entries(source, headers),
+                DeValue::Table(files) if *known == "extra_header_files" => self.header_files = entries(source, files),
                 _ => {
                     self.values.insert((known_section, known), located(source, value));
                 }
@@ -121,7 +120,9 @@ impl Document {
         unknown.help = schema::nearest(name, schema::SECTIONS.iter().copied())
             .map(|known| format!("did you mean [{known}]?"))
             .or_else(|| schema::suggestion("", name))
-            .or_else(|| Some("the sections are [s3], [s3.extra_headers] and [loft]".to_owned()));
+            .or_else(|| {
+                Some("the sections are [s3], [s3.extra_headers], [s3.extra_header_files] and [loft]".to_owned())
+            });
         self.unknown.push(unknown);
     }
 }
@@ -137,6 +138,10 @@ fn in_order<'t, 'i>(table: &'t DeTable<'i>) -> Vec<(&'t Spanned<std::borrow::Cow
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
     entries
+}
+
+fn entries(source: &Source, table: &DeTable<'_>) -> Vec<(String, Located)> {
+    in_order(table).into_iter().map(|(name, value)| (name.get_ref().to_string(), located(source, value))).collect()
 }
 
 fn located(source: &Source, value: &Spanned<DeValue<'_>>) -> Located {

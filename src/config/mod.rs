@@ -103,7 +103,7 @@ impl Loaded {
 pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     let (source, looked_at_file) = read_file(sources)?;
     let document = source.as_ref().map(Document::parse).unwrap_or_default();
-    let Document { values, headers, mut problems, unknown, obsolete } = document;
+    let Document { values, headers, header_files, mut problems, unknown, obsolete } = document;
     if !problems.is_empty() {
         return Err(ConfigError { problems, warnings: unknown });
     }
@@ -114,17 +114,17 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         warnings.extend(unknown)
     }
 
-    let mut layers = Layers { values, headers };
+    let mut layers = Layers { values, headers, header_files };
     let directory = url(sources).and_then(|(url, origin)| {
         let directory = target::lay_url(&mut layers, url, &origin, &mut problems, &mut warnings)?;
         Some((directory, origin))
     });
-    credentials::lay(&mut layers.values, &sources.environment);
+    credentials::lay(&mut layers, &sources.environment);
     target::lay_aws_variables(&mut layers.values, &sources.environment);
     lay_flags(&mut layers.values, &sources.flags);
 
     let mut reader = Reader::new(source, layers.values);
-    let s3 = target::read(&mut reader, layers.headers, &sources.environment);
+    let s3 = target::read(&mut reader, layers.headers, layers.header_files, &sources.environment);
     let bucket = match directory {
         Some((path, origin)) => {
             reader.effective.retain(|entry| !entry.key.starts_with("s3."));

@@ -13,7 +13,7 @@ use super::reader::{Given, Reader};
 use crate::bucket::{AddressingStyle, CacheUrl, DEFAULT_REGION, ExtraHeaders, S3Settings, Secret, Target, UrlError};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Variables that name headers begin so.
 pub const HEADER_VARIABLE: &str = "LOFT_EXTRA_HEADER_";
@@ -23,6 +23,8 @@ pub struct Layers {
     pub values: BTreeMap<Name, Located>,
     /// `[s3.extra_headers]`.
     pub headers: Vec<(String, Located)>,
+    /// `[s3.extra_header_files]`.
+    pub header_files: Vec<(String, Located)>,
 }
 
 /// Lays the URL over the file's values. A directory needs none of `[s3]` and is returned; the parts of a bucket's URL
@@ -114,11 +116,13 @@ fn lay_s3(layers: &mut Layers, s3: S3Settings, origin: &Origin, warnings: &mut V
 fn leave_server(layers: &mut Layers, origin: &Origin, warnings: &mut Vec<Problem>) {
     let secrets = ["access_key", "secret_key", "access_key_file", "secret_key_file", "profile", "extra_headers_file"];
     let mut left: Vec<&str> = secrets.into_iter().filter(|key| layers.values.contains_key(&("s3", *key))).collect();
-    if !layers.headers.is_empty() {
-        left.push("extra_headers");
+    for (table, name) in [(&mut layers.header_files, "extra_header_files"), (&mut layers.headers, "extra_headers")] {
+        if !table.is_empty() {
+            left.push(name);
+        }
+        table.clear();
     }
     layers.values.retain(|(section, _), _| *section != "s3");
-    layers.headers.clear();
     if !left.is_empty() {
         warnings.push(
             Problem::new(
@@ -160,6 +164,7 @@ pub fn lay_aws_variables(values: &mut BTreeMap<Name, Located>, environment: &BTr
 pub fn read(
     reader: &mut Reader,
     headers: Vec<(String, Located)>,
+    header_files: Vec<(String, Located)>,
     environment: &BTreeMap<String, String>,
 ) -> Option<S3Settings> {
     let bucket = reader.text(("s3", "bucket"), "the bucket's name alone, such as \"nix-cache\"", is_bucket_name);
@@ -223,7 +228,7 @@ pub fn read(
     settings.storage_class = reader
         .text(("s3", "storage_class"), "a storage class, such as \"STANDARD_IA\"", is_word)
         .map(|given| given.value);
-    settings.extra_headers = read_headers(reader, headers, environment);
+    settings.extra_headers = read_headers(reader, headers, header_files, environment);
     bucket.map(|_| settings)
 }
 
@@ -295,10 +300,11 @@ fn endpoint_fault(endpoint: &str, needs_scheme: bool) -> Option<(&'static str, &
     }
 }
 
-/// The headers of `loft.toml`, of the file that it names, of the variables: for one name the later wins.
+/// The headers of `loft.toml`, of the files that it names, of the variables: for one name the later wins.
 fn read_headers(
     reader: &mut Reader,
     headers: Vec<(String, Located)>,
+    header_files: Vec<(String, Located)>,
     environment: &BTreeMap<String, String>,
 ) -> ExtraHeaders {
     let variables = environment.iter().filter_map(|(variable, value)| {
@@ -306,7 +312,8 @@ fn read_headers(
         Some((name, Located::new(Value::Text(value.clone()), Origin::Environment(variable.clone()))))
     });
     let file = reader.path(("s3", "extra_headers_file"));
-    let file = file.map(|given| HeaderFile::read(&given.value, &given.origin)).unwrap_or_default();
+    let mut file = file.map(|given| HeaderFile::read(&given.value, &given.origin)).unwrap_or_default();
+    read_header_files(reader, header_files, &mut file);
     reader.problems.extend(file.problems);
     reader.warnings.extend(file.warnings);
     let mut extra = ExtraHeaders::default();
@@ -335,6 +342,29 @@ fn read_headers(
         reader.record_as(format!("s3.extra_headers.{name}"), json!("(set)"), origin);
     }
     extra
+}
+
+/// The headers that have a file of their own each.
+fn read_header_files(reader: &mut Reader, files: Vec<(String, Located)>, read: &mut HeaderFile) {
+    const NAME: Name = ("s3", "extra_header_files");
+    let _ = reader.parsed(NAME, "a table: [s3.extra_header_files]", |_| None::<()>, |()| json!(null));
+    if files.is_empty() {
+        reader.record(NAME, json!(null), Origin::Default);
+    }
+    for (name, located) in files {
+        match &located.value {
+            Value::Text(path) if !path.is_empty() && !path.contains('\0') => {
+                let key = format!("s3.extra_header_files.{}", name.to_ascii_lowercase());
+                reader.record_as(key, json!(path), located.origin.clone());
+                read.add_value(Path::new(path), name, &located.origin);
+            }
+            _ => {
+                let message = format!("The file of extra header {name:?} must be the path of a file, in quotes");
+                let problem = reader.problem_at(located.origin.clone(), located.span.as_ref(), message);
+                reader.problems.push(problem);
+            }
+        }
+    }
 }
 
 /// Servers differ in what they allow, so only what cannot be a name is refused.

@@ -106,7 +106,10 @@ fn headers_of_a_file_win_over_the_table_and_variables_over_both() {
     assert_eq!(headers, BTreeMap::from(expected));
     assert_eq!(setup.shown("s3.extra_headers.x-b").1, format!("{}:2:1", file.display()));
     let [warning] = loaded.warnings.as_slice() else { panic!("{:?}", loaded.warnings) };
-    assert!(warning.to_string().contains("AWS_SECRET_ACCESS_KEY") && !warning.to_string().contains("hunter2"));
+    let warning = warning.to_string();
+    assert!(warning.contains("headers:9:1") && warning.contains("LOFT_EXTRA_HEADER_NAME=value"), "{warning}");
+    // What seems to be a variable's name may be a secret with padding.
+    assert!(!warning.contains("AWS_SECRET") && !warning.contains("hunter2"), "{warning}");
 
     let refused = |text: &str, expected: &str| {
         write(text);
@@ -117,7 +120,31 @@ fn headers_of_a_file_win_over_the_table_and_variables_over_both() {
     };
     refused("X-Token: ok\nhunter2\n", "headers:2:1");
     refused("hunter2 = x", "`Name: value`");
+    // A secret that has a colon, or something like it, is no header.
+    for secret in [
+        "hunter2:x",
+        "user:hunter2",
+        "user:hunter2: x",
+        "eyJhbGciOiJIUzI1NiJ9.hunter2.x:abc",
+        "eyJhbGciOiJIUzI1NiJ9: hunter2",
+        "AKIAIOSFODNN7EXAMPLE:hunter2",
+        "GK31c2f218a2e44f485b94239e: hunter2",
+        "hunter2/abc: x",
+        "f50e8400-e29b-41d4-a716-446655440000: hunter2",
+        "2f-hunter2: x",
+        "Basic hunter2: x",
+        "LOFT_EXTRA_HEADER_X hunter2=x",
+        "https://user:hunter2@proxy",
+        ": hunter2",
+    ] {
+        refused(secret, "write `Name: value`");
+    }
     refused("X-Amz-Date: hunter2", "x-amz-");
+    for header in ["CF-Access-Client-Secret:x", "Cookie: x=y", "X-B3-TraceId: x", "X_Key : x", "Sec-WebSocket-Key1:\tx"]
+    {
+        write(header);
+        assert!(setup.load().is_ok(), "{header}");
+    }
     refused(&"X-Token: hunter2\n".repeat(10_000), "longer than any server takes");
     write("");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o602)).unwrap();
@@ -127,6 +154,63 @@ fn headers_of_a_file_win_over_the_table_and_variables_over_both() {
     // Another server is told nothing of it.
     let elsewhere = setup.flags(to("s3://b?endpoint=http://other:1"));
     assert!(elsewhere.load().unwrap().warnings[0].to_string().contains("extra_headers_file"));
+}
+
+#[test]
+fn a_header_may_have_a_file_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let file = dir.path().join(name);
+        fs::write(&file, text).unwrap();
+        file
+    };
+    let lines = file("lines", "X-B: lines\nX-C: lines\n");
+    let [b, c, d] = [file("b", "own: b\n"), file("c", "own"), file("d", "own\r\n")];
+    let setup = Setup::new(&format!(
+        "[s3]\nbucket = \"b\"\nextra_headers_file = {lines:?}\n\
+         [s3.extra_headers]\nX-A = \"table\"\nX-B = \"table\"\nX-D = \"table\"\n\
+         [s3.extra_header_files]\nx-b = {b:?}\nX-C = {c:?}\nX-D = {d:?}\n"
+    ))
+    .variable("LOFT_EXTRA_HEADER_X_C", "variable");
+    let headers = |setup: &Setup| -> BTreeMap<String, String> {
+        let loaded = setup.load().unwrap();
+        assert_eq!(loaded.warnings, []);
+        let text = |value: &http::HeaderValue| value.to_str().unwrap().to_owned();
+        s3(&loaded).extra_headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
+    };
+    let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    let expected: BTreeMap<String, String> =
+        map(&[("x-a", "table"), ("x-b", "own: b"), ("x-c", "variable"), ("x-d", "own")]);
+    assert_eq!(headers(&setup), expected);
+    assert_eq!(setup.shown("s3.extra_headers.x-b").1, format!("{}:1:1", b.display()));
+    assert_eq!(setup.shown("s3.extra_header_files.x-b"), (b.display().to_string().into(), "loft.toml:9:7".to_owned()));
+
+    // A credential stands for the file of its header, whatever the name's case, and needs no line in loft.toml.
+    let credentials = dir.path().join("credentials");
+    fs::create_dir(&credentials).unwrap();
+    fs::write(credentials.join("loft.extra-header.X-B"), "credential\n").unwrap();
+    fs::write(credentials.join("loft.extra-header.X-E"), "credential").unwrap();
+    fs::remove_file(&b).unwrap();
+    let setup = setup.variable("CREDENTIALS_DIRECTORY", credentials.to_str().unwrap());
+    let expected: BTreeMap<String, String> =
+        map(&[("x-a", "table"), ("x-b", "credential"), ("x-c", "variable"), ("x-d", "own"), ("x-e", "credential")]);
+    assert_eq!(headers(&setup), expected);
+    assert_eq!(setup.shown("s3.extra_header_files.x-e").1, "CREDENTIALS_DIRECTORY");
+
+    let refused = |text: &str, expected: &str| {
+        fs::write(&d, text).unwrap();
+        let error = setup.load().unwrap_err();
+        assert_eq!(error.problems.len(), 1, "{error}");
+        let told = error.to_string();
+        assert!(told.contains(expected) && told.contains("/d") && !told.contains("hunter2"), "{told}");
+    };
+    refused("hunter2\nhunter2\n", "X-D");
+    // One newline is the editor's; what stands before it is meant, or a mistake.
+    refused("hunter2\n\n", "X-D");
+    refused("\n", "it is empty");
+    fs::write(&d, "x").unwrap();
+    fs::set_permissions(&d, fs::Permissions::from_mode(0o602)).unwrap();
+    assert!(setup.load().unwrap_err().to_string().contains("others may write it"));
 }
 
 #[test]
@@ -242,6 +326,9 @@ const BROKEN: &[Broken] = &[
     ("[loft]\nexclude = [\"a\", 3]", &[(2, 17, "An item of `exclude` is 3")]),
     ("[s3]\nextra_headers = \"X: y\"", &[(2, 17, "[s3.extra_headers]")]),
     ("[s3.extra_headers]\nX-Foo = 3", &[(2, 9, "\"X-Foo\"")]),
+    ("[s3]\nextra_header_files = \"/run/h\"", &[(2, 22, "[s3.extra_header_files]")]),
+    ("[s3.extra_header_files]\nX-Foo = 3", &[(2, 9, "\"X-Foo\"")]),
+    ("[s3.extra_header_files]\nX-Foo = \"\"", &[(2, 9, "\"X-Foo\"")]),
     ("[loft]\ncompression = [\"zstd\"]", &[(2, 15, "`compression` is a list")]),
     ("[loft]\nupload_threads = 99999999999999999999", &[(2, 18, "beyond 64 bits")]),
     // Values.
@@ -429,23 +516,32 @@ fn a_directory_is_a_cache() {
 /// The file's secrets are for the file's server.
 #[test]
 fn secrets_do_not_follow_to_another_server() {
-    let text = "[s3]\nbucket = \"b\"\nendpoint = \"http://home:80/\"\naccess_key = \"GKhome\"\nsecret_key = \"s\"\n\
-                [s3.extra_headers]\nX-Token = \"t\"\n";
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("other");
+    fs::write(&file, "o").unwrap();
+    let text = format!(
+        "[s3]\nbucket = \"b\"\nendpoint = \"http://home:80/\"\naccess_key = \"GKhome\"\nsecret_key = \"s\"\n\
+                [s3.extra_headers]\nX-Token = \"t\"\n[s3.extra_header_files]\nX-Other = {file:?}\n"
+    );
     for (url, kept) in [
         ("s3://b", true),
         ("s3://other?endpoint=http://HOME", true),
         ("s3://b?endpoint=https://home:80", false),
         ("s3://b?endpoint=http://elsewhere", false),
     ] {
-        let loaded = Setup::new(text).flags(to(url)).load().unwrap();
+        let loaded = Setup::new(&text).flags(to(url)).load().unwrap();
         let s3 = s3(&loaded);
         assert_eq!(s3.access_key.is_some(), kept, "{url}");
         assert_eq!(s3.secret_key.is_some(), kept, "{url}");
         assert_eq!(!s3.extra_headers.is_empty(), kept, "{url}");
         assert_eq!(loaded.warnings.is_empty(), kept, "{url}");
+        if !kept {
+            let told = loaded.warnings[0].to_string();
+            assert!(told.contains("extra_header_files, extra_headers"), "{told}");
+        }
     }
     // What the environment gives is given for this run.
-    let setup = Setup::new(text).variable("LOFT_EXTRA_HEADER_X_TOKEN", "mine");
+    let setup = Setup::new(&text).variable("LOFT_EXTRA_HEADER_X_TOKEN", "mine");
     let loaded = setup.flags(to("s3://b?endpoint=http://elsewhere")).load().unwrap();
     assert_eq!(s3(&loaded).extra_headers.names().collect::<Vec<_>>(), ["x-token"]);
 }
@@ -533,8 +629,8 @@ fn shows_every_setting_once_and_no_secret() {
     unique.sort_unstable();
     unique.dedup();
     assert_eq!(unique.len(), keys.len(), "{keys:?}");
-    // 38 keys are known; extra_headers shows as its one header.
-    assert_eq!(keys.len(), 38, "{keys:?}");
+    // 39 keys are known; extra_headers shows as its one header.
+    assert_eq!(keys.len(), 39, "{keys:?}");
     assert_eq!(settings[0]["origin"]["line"], 2);
 }
 

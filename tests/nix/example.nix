@@ -13,7 +13,11 @@
         "CF-Access-Client-Id" = "xxx";
         "CF-Access-Client-Secret" = "xxx";
       };
-      extraHeadersFile = "/run/secrets/loft-headers";
+      # For the same names; one file with lines may stand here as well.
+      extraHeadersFile = {
+        "CF-Access-Client-Id" = "/run/secrets/cf-access-client-id";
+        "CF-Access-Client-Secret" = "/run/secrets/cf-access-client-secret";
+      };
     };
     localCachePath = "/var/lib/loft/cache.db";
     uploadThreads = 12;

@@ -243,6 +243,7 @@ let
     optionals = condition: values: if condition then values else [ ];
     optionalString = condition: text: if condition then text else "";
     optionalAttrs = condition: set: if condition then set else { };
+    last = values: elemAt values (length values - 1);
     imap0 = give: values: genList (index: give index (elemAt values index)) (length values);
     genAttrs = names: give: listToAttrs (map (name: { inherit name; value = give name; }) names);
     mapAttrsToList = give: set: map (name: give name set.${name}) (attrNames set);

@@ -39,22 +39,27 @@ let
     in
     heading + concatStringsSep "" (lines ++ tables);
 
-  # Everything that TOML can hold.
-  isToml =
+  # Everything that JSON can hold.
+  isJson =
     given:
-    isString given
+    given == null
+    || isString given
     || isInt given
     || isFloat given
     || isBool given
-    || (isList given && builtins.all isToml given)
-    || (isAttrs given && builtins.all (name: isToml given.${name}) (attrNames given));
+    || (isList given && builtins.all isJson given)
+    || (isAttrs given && builtins.all (name: isJson given.${name}) (attrNames given));
   pkgs = {
-    formats.toml = { }: {
+    formats.json = { }: {
       type = {
-        description = "TOML value";
-        check = isToml;
-        merge = _path: builtins.foldl' lib.recursiveUpdate { };
+        description = "JSON value";
+        check = isJson;
+        merge =
+          _path: values:
+          if builtins.all isAttrs values then builtins.foldl' lib.recursiveUpdate { } values else builtins.head values;
       };
+    };
+    formats.toml = { }: {
       generate = name: set: file name (table [ ] set);
     };
     writeShellScript = name: text: file name "#!/bin/sh\n${text}";

@@ -46,7 +46,8 @@ in
       knownUsers = option (types.listOf types.str) [ ];
       knownGroups = option (types.listOf types.str) [ ];
     };
-    launchd.daemons = option (types.attrsOf (types.attrsOf (types.attrsOf property))) { };
+    # `command` and `serviceConfig`.
+    launchd.daemons = option (types.attrsOf (types.attrsOf (types.either types.str (types.attrsOf property)))) { };
   };
 
   home.options = checks // {

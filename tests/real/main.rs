@@ -23,6 +23,7 @@ mod prune_beside_nix;
 mod prune_crash;
 mod prune_stopped;
 mod prune_storm;
+mod release;
 mod resume;
 mod round_trip;
 mod run;

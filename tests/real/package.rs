@@ -53,6 +53,7 @@ fn long_debian_package_installs_pushes_and_goes() {
         "/usr/share/man/man1/loft.1.gz",
         "/usr/share/man/man1/loft-pin-add.1.gz",
         "/usr/share/doc/loft/copyright",
+        "/usr/share/doc/loft/CHANGELOG.md",
     ] {
         assert!(listed.lines().any(|line| line == file), "no {file} among\n{listed}");
         // A minimal Debian may be told to leave documentation out; this one was not.

@@ -14,12 +14,22 @@ const ASSERTED: &[(&str, &[&str])] = &[
     ("localCachePath = \"/root/cache.db\";", &["localCachePath is \"/root/cache.db\"", "below /var/lib/loft"]),
     ("localCachePath = \"/var/lib/loft-other/cache.db\";", &["below /var/lib/loft"]),
     ("localCachePath = \"/var/lib/loft/../nix/cache.db\";", &["below /var/lib/loft"]),
+    ("localCachePath = \"/var/lib/loft/..\";", &["below /var/lib/loft"]),
+    ("localCachePath = \"/var/lib/loft/a/..\";", &["below /var/lib/loft"]),
+    ("localCachePath = \"/var/lib/loft/\";", &["localCachePath is \"/var/lib/loft/\"", "a file below /var/lib/loft"]),
+    ("localCachePath = \"/var/lib/loft/folder/\";", &["a file below /var/lib/loft"]),
     ("localCachePath = \".direnv/cache.db\";", &["below /var/lib/loft"]),
     ("signingKeyName = \"cache-1\";", &["signingKeyName is \"cache-1\"", "no key to sign with"]),
     ("pruning.schedule = \"24\";", &["pruning.schedule is \"24\"", "\"24h\"", "\"03:00\""]),
     ("pruning.schedule = \"25:00\";", &["pruning.schedule is \"25:00\""]),
     ("pruning.schedule = \"12:5\";", &["pruning.schedule is \"12:5\""]),
     ("pruning.schedule = \"daily\";", &["pruning.schedule is \"daily\""]),
+    ("pruning.schedule = \"30s\";", &["pruning.schedule is \"30s\"", "from a minute to a year"]),
+    ("pruning.schedule = \"0h\";", &["pruning.schedule is \"0h\""]),
+    ("pruning.schedule = \"0m\";", &["pruning.schedule is \"0m\""]),
+    ("pruning.schedule = \"53w\";", &["pruning.schedule is \"53w\""]),
+    ("pruning.schedule = \"99999w\";", &["pruning.schedule is \"99999w\""]),
+    ("pruning.schedule = \"99999999999999999999s\";", &["pruning.schedule is \"9999"]),
     ("pruning.schedule = \"\";", &["pruning.schedule is \"\""]),
     ("pruning.retentionDays = 0;", &["pruning.retentionDays is 0", "from 1 to 36500"]),
     ("pruning.retentionDays = -3;", &["pruning.retentionDays is -3"]),
@@ -36,6 +46,8 @@ const ASSERTED: &[(&str, &[&str])] = &[
     ("skipSignedByKeys = [ \"https://cache.nixos.org\" ];", &["names of keys", "upstreams"]),
     ("upstreams = [ \"cache.nixos.org-1\" ];", &["takes URLs", "skipSignedByKeys"]),
     ("s3.extraHeaders.\"a b\" = \"c\";", &["a name that is none of HTTP's: a b"]),
+    ("s3.extraHeaders.X-A = \"b\\nc\";", &["s3.extraHeaders.\"X-A\" has more than one line"]),
+    ("s3.extraHeaders = { X-A = \"b\"; X-B = \"c\\r\"; };", &["s3.extraHeaders.\"X-B\""]),
     // Secrets that everybody could read.
     (
         "s3 = { accessKeyFile = \"/nix/store/x\"; secretKeyFile = \"/run/b\"; };",
@@ -43,6 +55,12 @@ const ASSERTED: &[(&str, &[&str])] = &[
     ),
     ("s3 = { accessKeyFile = \"/run/a\"; secretKeyFile = \"/nix/store/x\"; };", &["s3.secretKeyFile (/nix/store/x)"]),
     ("s3.extraHeadersFile = ./headers;", &["s3.extraHeadersFile", "would be copied", "as text"]),
+    ("s3.extraHeadersFile.X-A = ./headers;", &["s3.extraHeadersFile.\"X-A\"", "would be copied", "as text"]),
+    (
+        "s3.extraHeadersFile = { X-A = \"/run/a\"; X-B = \"/nix/store/x\"; };",
+        &["s3.extraHeadersFile.\"X-B\" (/nix/store/x)"],
+    ),
+    ("s3.extraHeadersFile.\"a/b\" = \"/run/c\";", &["s3.extraHeadersFile has a name that is none of HTTP's: a/b"]),
     ("signingKeyPath = \"/nix/store/x\";", &["signingKeyPath (/nix/store/x)"]),
     ("signingKeyPaths = [ \"/run/k\" \"/nix/store/x\" ];", &["signingKeyPaths (/nix/store/x)"]),
     ("environmentFile = \"/nix/store/x\";", &["environmentFile (/nix/store/x)"]),
@@ -55,6 +73,7 @@ const WARNED: &[(&str, &[&str])] = &[
     ("s3.extraHeaders.X-Gate = \"4f9c2b7a81d3e6f05c9a4f9c2b7a81d3\";", &["X-Gate"]),
     ("extraConfig.s3.secret_key = \"s\";", &["extraConfig.s3 has secret_key", "secretKeyFile"]),
     ("extraConfig.s3 = { access_key = \"a\"; extra_headers.X = \"y\"; };", &["access_key, extra_headers"]),
+    ("extraConfig.s3 = { access_key = null; secret_key = \"s\"; };", &["extraConfig.s3 has secret_key,"]),
     ("s3.profile = \"work\";", &["AWS_SHARED_CREDENTIALS_FILE"]),
 ];
 
@@ -71,6 +90,14 @@ const FINE: &[&str] = &[
     "pruning.schedule = \"90m\";",
     "pruning.schedule = \"1h30m\";",
     "pruning.schedule = \"7d\";",
+    "pruning.schedule = \"1m\";",
+    "pruning.schedule = \"60s\";",
+    "pruning.schedule = \"08h 09min\";",
+    "pruning.schedule = \"52w\";",
+    "pruning.schedule = \"366d\";",
+    "signingKeyPath = \"/nix/storefront/k\";",
+    "extraConfig.s3.secret_key = null;",
+    "localCachePath = \"/var/lib/loft/..ledger\";",
     "pruning = { retentionDays = 1; targetPercentage = 100; maxSizeGb = 1; };",
     "compression = \"xz\"; compressionLevel = 0;",
     "compressionLevel = 22;",
@@ -136,4 +163,16 @@ fn loft_takes_what_the_module_lets_pass() {
         let shown = super::unit::shown_by_loft(toml.text("/toml"), &["loft.access-key", "loft.secret-key"]);
         assert!(shown["settings"].is_array(), "{written}: {shown}");
     }
+}
+
+/// `null` takes away what another option, or its default, says.
+#[test]
+#[ignore = "needs Nix: ./test"]
+fn nulls_of_the_extra_configuration_are_left_out() {
+    let toml =
+        evaluate("nixos", &small("extraConfig = { s3.region = null; loft.a = { b = null; c = 1; }; x = null; };"))
+            .toml();
+    assert!(toml["s3"].get("region").is_none() && toml["s3"].get("bucket").is_some());
+    assert_eq!(toml["loft"]["a"].as_table().expect("a table").len(), 1);
+    assert!(toml.get("x").is_none());
 }

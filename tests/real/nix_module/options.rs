@@ -17,7 +17,7 @@ const OLD: &[(&str, &str)] = &[
     ("s3.accessKeyFile", PATH),
     ("s3.secretKeyFile", PATH),
     ("s3.extraHeaders", "attribute set of string"),
-    ("s3.extraHeadersFile", PATH),
+    ("s3.extraHeadersFile", "null or path or attribute set of path"),
     ("localCachePath", "string"),
     ("uploadThreads", "signed integer"),
     ("scanOnStartup", "boolean"),
@@ -31,7 +31,7 @@ const OLD: &[(&str, &str)] = &[
     ("pruning.retentionDays", "signed integer"),
     ("pruning.maxSizeGb", "null or signed integer"),
     ("pruning.targetPercentage", "signed integer"),
-    ("extraConfig", "TOML value"),
+    ("extraConfig", "attribute set of JSON value"),
 ];
 
 /// A value for every option beside those of the older loft, and what `loft.toml` says then.
@@ -91,7 +91,7 @@ fn losing_any_of_them_is_noticed() {
     let source = std::fs::read_to_string(tree().join("nix/options.nix")).expect("options.nix");
     for (old, new) in [
         ("uploadThreads = mkOption", "threads = mkOption"),
-        ("extraHeadersFile = secret", "headersFile = secret"),
+        ("extraHeadersFile = mkOption", "headersFile = mkOption"),
         ("maxSizeGb = optional types.int", "maxSizeGb = optional types.str"),
         ("scanOnStartup = switch", "scanAtStartup = switch"),
     ] {
@@ -145,7 +145,7 @@ fn every_new_option_reaches_the_configuration() {
 #[ignore = "needs Nix: ./test"]
 fn every_setting_has_an_option() {
     let all: String = NEW.iter().map(|(name, value, _)| format!("{name} = {value}; ")).collect();
-    let all = format!("{all} s3.extraHeaders.X-A = \"a\";");
+    let all = format!("{all} s3.extraHeaders.X-A = \"a\"; s3.extraHeadersFile = \"/run/h\";");
     let configured = try_evaluate("nixos", "./tests/nix/example.nix", "/f").expect("the example").toml();
     let more = evaluate("nixos", &small(&all)).toml();
     let shown = super::unit::shown_by_loft("[s3]\nbucket = \"b\"\n", &[]);
@@ -198,6 +198,8 @@ fn values_of_another_type_are_refused_by_name() {
         ("s3.bucket = null;", "s3.bucket"),
         ("s3.accessKeyFile = \"relative\";", "s3.accessKeyFile"),
         ("s3.extraHeaders.X = 3;", "s3.extraHeaders.X"),
+        ("s3.extraHeadersFile = 3;", "s3.extraHeadersFile"),
+        ("s3.extraHeadersFile.X = \"relative\";", "s3.extraHeadersFile.X"),
         ("compression = \"gzip\";", "compression"),
         ("pruning.maxSizeGb = \"1000\";", "pruning.maxSizeGb"),
         ("skipSignedByKeys = \"cache.nixos.org-1\";", "skipSignedByKeys"),

@@ -13,8 +13,10 @@ fn launchd_starts_loft_as_a_user_of_its_own() {
     let evaluated = evaluate("darwin", &small(secrets));
     assert_eq!(evaluated.texts("/failed"), Vec::<String>::new());
     let daemon = evaluated.at("/daemons/loft/serviceConfig");
-    let expected = json!(["/generated/loft/bin/loft", "--config", "/generated/loft.toml", "--debug", "watch"]);
-    assert_eq!(daemon["ProgramArguments"], expected);
+    // nix-darwin makes of it a shell that waits for the store's volume first.
+    let command = evaluated.text("/daemons/loft/command");
+    assert_eq!(command, "/generated/loft/bin/loft --config /generated/loft.toml --debug watch");
+    assert!(daemon.get("ProgramArguments").is_none(), "{daemon}");
     assert_eq!((&daemon["UserName"], &daemon["RunAtLoad"]), (&json!("_loft"), &json!(true)));
     assert_eq!(daemon["KeepAlive"], json!({ "SuccessfulExit": false }));
     assert_eq!(daemon["Umask"], 0o77);
@@ -22,9 +24,13 @@ fn launchd_starts_loft_as_a_user_of_its_own() {
     assert_eq!(evaluated.texts("/users/knownUsers"), ["_loft"]);
     assert_eq!(evaluated.toml()["s3"]["access_key_file"].as_str(), Some("/run/a"));
     assert_eq!(evaluated.toml()["loft"]["signing_key_path"].as_str(), Some("/run/k"));
+    for system in ["darwin", "home"] {
+        let toml = evaluate(system, &small("s3.extraHeadersFile.X-B = \"/run/b\";")).toml();
+        assert_eq!(toml["s3"]["extra_header_files"]["X-B"].as_str(), Some("/run/b"), "{system}");
+    }
     for system in ["darwin", "nixos"] {
         let wrong = evaluate(system, &small("localCachePath = \"/tmp/cache.db\";"));
-        assert!(wrong.texts("/failed")[0].contains("must be below /var/lib/loft"), "{system}");
+        assert!(wrong.texts("/failed")[0].contains("must be a file below /var/lib/loft"), "{system}");
     }
 }
 

@@ -50,13 +50,14 @@ fn secret(folder: &Path, name: &str, text: &str) {
     fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("mode");
 }
 
-/// Pushes to the site's bucket through its proxy, with secrets in files of a folder alone.
+/// Pushes to the site's bucket through its proxy, with secrets in files of a folder alone; `more` names that of the
+/// header.
 fn configuration(site: &Site, secrets: &Path, more: &str) -> String {
     let bucket = site.place.bucket().expect("a bucket");
     let file = |name: &str| secrets.join(name).display().to_string();
     small(&format!(
         "s3.endpoint = lib.mkForce {:?}; s3.bucket = lib.mkForce {:?}; s3.region = {:?}; \
-         s3.accessKeyFile = {:?}; s3.secretKeyFile = {:?}; s3.extraHeadersFile = {:?}; s3.extraHeaders.{} = \"xxx\"; \
+         s3.accessKeyFile = {:?}; s3.secretKeyFile = {:?}; s3.extraHeaders.{} = \"xxx\"; \
          signingKeyPath = {:?}; postBuildHook.enable = true; \
          pruning = {{ enable = true; method = \"timer\"; schedule = \"03:00\"; }}; {more}",
         site.proxy().endpoint,
@@ -64,7 +65,6 @@ fn configuration(site: &Site, secrets: &Path, more: &str) -> String {
         bucket.region,
         file("access"),
         file("secret"),
-        file("headers"),
         HEADER.0,
         file("signing"),
     ))
@@ -75,6 +75,7 @@ fn write_secrets(folder: &Path, site: &Site) {
     secret(folder, "access", &format!("{}\n", bucket.access_key));
     secret(folder, "secret", &format!("{}\n", bucket.secret_key));
     secret(folder, "headers", &format!("# for the gate\nLOFT_EXTRA_HEADER_X_GATE={}\n", HEADER.1));
+    secret(folder, "gate", &format!("{}\n", HEADER.1));
     secret(folder, "signing", &fs::read_to_string(site.key.secret_file()).expect("a key"));
 }
 
@@ -101,7 +102,9 @@ impl Installed {
             .map(|prefix| tempfile::Builder::new().prefix(prefix).tempdir().expect("folder"));
         write_secrets(secrets.path(), site);
         let [(_, store), _] = machine.settings();
-        let configuration = configuration(site, secrets.path(), &format!("store = {store:?};"));
+        let headers = secrets.path().join("headers");
+        let more = format!("store = {store:?}; s3.extraHeadersFile = {headers:?};");
+        let configuration = configuration(site, secrets.path(), &more);
         let evaluated = try_evaluate("nixos", &configuration, &folder.path().display().to_string()).expect("evaluates");
         assert_eq!(evaluated.texts("/failed"), Vec::<String>::new());
         let installed = Self { evaluated, folder, secrets, credentials };
@@ -229,7 +232,10 @@ fn units_push_to_garage_under_a_real_systemd() {
     const SECRETS: &str = "/etc/loft-secrets";
     let site = site_behind_a_gate("daemon");
     let container = Container::new();
-    let evaluated = try_evaluate("nixos", &configuration(&site, Path::new(SECRETS), ""), GENERATED).expect("evaluates");
+    // The header in a file of its own; the other test has it among lines.
+    let header = format!("s3.extraHeadersFile.{} = \"{SECRETS}/gate\";", HEADER.0);
+    let configuration = configuration(&site, Path::new(SECRETS), &header);
+    let evaluated = try_evaluate("nixos", &configuration, GENERATED).expect("evaluates");
     fs::create_dir_all(container.at(GENERATED)).expect("folder");
     write_generated(&container.at(GENERATED), &evaluated, &site);
     fs::create_dir_all(container.at(SECRETS)).expect("folder");

@@ -48,10 +48,12 @@ fn the_documented_example_evaluates_to_the_expected_configuration() {
         addressing_style = "auto"
         access_key_file = "/run/secrets/loft-access-key"
         secret_key_file = "/run/secrets/loft-secret-key"
-        extra_headers_file = "/run/secrets/loft-headers"
         [s3.extra_headers]
         CF-Access-Client-Id = "xxx"
         CF-Access-Client-Secret = "xxx"
+        [s3.extra_header_files]
+        CF-Access-Client-Id = "/run/secrets/cf-access-client-id"
+        CF-Access-Client-Secret = "/run/secrets/cf-access-client-secret"
         [loft]
         upload_threads = 12
         scan_on_startup = true
@@ -89,7 +91,8 @@ fn the_documented_example_evaluates_to_the_expected_unit() {
         "LoadCredential": [
             "loft.access-key:/run/secrets/loft-access-key",
             "loft.secret-key:/run/secrets/loft-secret-key",
-            "loft.extra-headers:/run/secrets/loft-headers",
+            "loft.extra-header.CF-Access-Client-Id:/run/secrets/cf-access-client-id",
+            "loft.extra-header.CF-Access-Client-Secret:/run/secrets/cf-access-client-secret",
             "loft.signing-key:/run/secrets/nix-signing-key",
         ],
         "EnvironmentFile": [],
@@ -112,27 +115,63 @@ fn the_documented_example_evaluates_to_the_expected_unit() {
 #[ignore = "needs Nix: ./test"]
 fn loft_reads_the_example_and_warns_of_the_unknown_flag_alone() {
     let evaluated = example();
-    let credentials = ["loft.access-key", "loft.secret-key", "loft.extra-headers", "loft.signing-key"];
+    let credentials = [
+        "loft.access-key",
+        "loft.secret-key",
+        "loft.extra-header.CF-Access-Client-Id",
+        "loft.extra-header.CF-Access-Client-Secret",
+        "loft.signing-key",
+    ];
     let ended = loft_with(evaluated.text("/toml"), &credentials, &["config", "show", "--json"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(ended.stderr.matches("warning: ").count(), 1, "{}", ended.stderr);
     assert!(ended.stderr.contains("Unknown key `some_new_feature_flag`"), "{}", ended.stderr);
     let shown: Value = serde_json::from_str(&ended.stdout).expect("JSON");
-    let shown: BTreeMap<&str, &Value> = shown["settings"]
-        .as_array()
-        .expect("settings")
-        .iter()
-        .map(|entry| (entry["key"].as_str().expect("a key"), &entry["value"]))
-        .collect();
+    let entries = shown["settings"].as_array().expect("settings");
+    let shown: BTreeMap<&str, &Value> =
+        entries.iter().map(|entry| (entry["key"].as_str().expect("a key"), &entry["value"])).collect();
+    // Each header has the value of its file, not the one of the table.
+    let files = entries.iter().filter(|entry| entry["key"].as_str().expect("a key").starts_with("s3.extra_headers."));
+    assert!(
+        files.clone().all(|entry| entry["origin"]["file"].as_str().expect("a file").contains("/loft.extra-header."))
+    );
     let mut headers = shown.keys().filter_map(|key| key.strip_prefix("s3.extra_headers.")).collect::<Vec<_>>();
     headers.sort_unstable();
-    assert_eq!(headers, ["cf-access-client-id", "cf-access-client-secret", "x-from-a-file"]);
+    assert_eq!(headers, ["cf-access-client-id", "cf-access-client-secret"]);
     assert_eq!(shown["loft.prune_schedule"], "00:00");
     assert!(shown["loft.signing_key_path"].as_str().expect("a path").ends_with("credentials/loft.signing-key"));
     // A check says that it is a mistake, and nothing else is.
     let check = loft_with(evaluated.text("/toml"), &credentials, &["config", "check"]);
     assert_eq!(check.code, Some(1));
     assert!(check.stderr.contains("some_new_feature_flag"), "{}", check.stderr);
+}
+
+#[test]
+#[ignore = "needs Nix: ./test"]
+fn headers_come_from_one_file_of_lines_or_from_one_file_each() {
+    let lines = evaluate("nixos", &small("s3.extraHeadersFile = \"/run/headers\";"));
+    assert_eq!(lines.texts("/services/loft/serviceConfig/LoadCredential"), ["loft.extra-headers:/run/headers"]);
+    assert_eq!(lines.toml()["s3"]["extra_headers_file"].as_str(), Some("/run/headers"));
+    assert!(lines.toml()["s3"].get("extra_header_files").is_none());
+    let shown = shown_by_loft(lines.text("/toml"), &["loft.extra-headers"]);
+    assert!(shown.to_string().contains("s3.extra_headers.x-from-a-file"), "{shown}");
+
+    let set = "s3.extraHeaders.X-B = \"xxx\"; \
+               s3.extraHeadersFile = { X-B = \"/run/b\"; \"X-50%\" = \"/run/50\"; };";
+    let evaluated = evaluate("nixos", &small(set));
+    assert_eq!((evaluated.texts("/failed"), evaluated.texts("/warnings")), (vec![], vec![]));
+    let credentials = evaluated.texts("/services/loft/serviceConfig/LoadCredential");
+    assert_eq!(credentials, ["loft.extra-header.X-50%%:/run/50", "loft.extra-header.X-B:/run/b"]);
+    let toml = evaluated.toml();
+    assert!(toml["s3"].get("extra_headers_file").is_none());
+    let files = toml["s3"]["extra_header_files"].as_table().expect("a table");
+    assert_eq!((files.len(), files["X-B"].as_str()), (2, Some("/run/b")));
+    let shown = shown_by_loft(evaluated.text("/toml"), &["loft.extra-header.X-B", "loft.extra-header.X-50%"]);
+    let settings = shown["settings"].as_array().expect("settings");
+    let of = |key: &str| settings.iter().find(|entry| entry["key"] == key).unwrap_or_else(|| panic!("no {key}"));
+    let file = of("s3.extra_headers.x-b")["origin"]["file"].as_str().expect("a file");
+    assert!(file.ends_with("credentials/loft.extra-header.X-B"), "{file}");
+    assert_eq!(of("s3.extra_headers.x-50%")["value"], "(set)");
 }
 
 #[test]
