@@ -41,12 +41,12 @@ fn pruned_garage_keeps_what_retention_covers() {
     FOREIGN.iter().for_each(|key| cache.bucket().put(key, b"not loft's"));
     let info = cache.bucket().get("nix-cache-info").expect("Nix writes it");
     cache.push(&loft, &store, &[&old]);
-    cache.time.pass(20 * DAY);
+    cache.pass(20 * DAY);
     let pushed = cache.push(&loft, &store, &[&young]);
     assert_eq!((pushed.number("pushed"), pushed.number("present")), (8, 6));
     assert_eq!(cache.prune(&loft)["removed"], 0, "nothing is 30 days old");
 
-    cache.time.pass(15 * DAY);
+    cache.pass(15 * DAY);
     let (before, kept) = (cache.bucket().keys(), store.closure(&[&young]));
     let refused = cache.try_prune(&loft, &["--retention", RETENTION]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
@@ -73,7 +73,7 @@ fn pruned_garage_keeps_what_retention_covers() {
     }
 
     // Six days later somebody wants it all back.
-    cache.time.pass(6 * DAY);
+    cache.pass(6 * DAY);
     let trash = pruned["trash"][0].as_str().expect("a trash record").to_owned();
     let undone = cache.try_prune(&loft, &["--undo", &trash]);
     assert_eq!(undone.code, Some(0), "{undone:?}");
@@ -82,10 +82,10 @@ fn pruned_garage_keeps_what_retention_covers() {
     nix.fetch(&cache.garage.web, &[&old, &by_nix], &cache.key.public);
 
     // And then nobody for a month.
-    cache.time.pass(32 * DAY);
+    cache.pass(32 * DAY);
     cache.push(&loft, &store, &[&young]);
     assert_eq!(cache.prune(&loft)["removed"], 16);
-    cache.time.pass(8 * DAY);
+    cache.pass(8 * DAY);
     let pruned = cache.prune(&loft);
     // Those of the undo are copies; the first ones are garbage for longer.
     assert!(pruned["nars"].as_u64() >= Some(16), "{pruned}");
@@ -105,7 +105,7 @@ fn aged() -> (Pruned, Loft) {
     let (cache, loft, fixture) = (Pruned::new(), Loft::new(), FixtureStore::new());
     let root = add_closure(&fixture, "old", &[], 12).pop().unwrap();
     cache.push(&loft, &LocalStore::at(fixture.root()), &[&fixture.logical(&root)]);
-    cache.time.pass(40 * DAY);
+    cache.pass(40 * DAY);
     (cache, loft)
 }
 

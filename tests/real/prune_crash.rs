@@ -50,7 +50,7 @@ impl World {
     /// Whether the victim was still alive when the moment came.
     fn round(&mut self, victim: Victim, request: usize, moment: fn(Moment) -> bool) -> bool {
         self.round += 1;
-        self.cache.time.pass(40 * DAY);
+        self.cache.pass(40 * DAY);
         let (store, name) = (LocalStore::at(self.fixture.root()), format!("r{}", self.round));
         let size = if victim == Victim::Push { 20 } else { 6 };
         let own = add_closure(&self.fixture, &format!("{name}-a"), &self.library, size);
@@ -110,7 +110,7 @@ impl World {
         // A sweep whose pruner is dead makes others wait until it expires.
         let later = Duration::from_secs(12 * 60);
         if killed && victim == Victim::Prune {
-            self.cache.time.pass(later);
+            self.cache.pass(later);
         }
         for other in others {
             let ended = running[other].end();

@@ -116,7 +116,7 @@ fn stopped(stop: Stop, is_released_first: bool) {
     let old: Vec<_> = (0..4).map(|n| add_closure(&fixture, &format!("old-{n}"), &[], 4)).collect();
     let roots: Vec<String> = old.iter().map(|paths| fixture.logical(paths.last().unwrap())).collect();
     cache.push(&pusher, &store, &roots.iter().map(String::as_str).collect::<Vec<_>>());
-    cache.time.pass(40 * DAY);
+    cache.pass(40 * DAY);
 
     // Where the clock from boot does not jump as well, nothing may be left that it would let pass: all have been sent.
     let stops_at = if matches!(stop, Stop::Jump(_)) { old.len() } else { 1 };

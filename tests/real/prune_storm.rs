@@ -148,7 +148,7 @@ fn long_storm_over_garage() {
         cache.push(&loft, &store, &[&fixture.logical(&old[n][7])]);
         cache.time.pass(MINUTE);
     }
-    cache.time.pass(30 * DAY - MINUTE * (GENERATIONS as u32));
+    cache.pass(30 * DAY - MINUTE * (GENERATIONS as u32));
     let storm = Storm {
         cache,
         fixture,
@@ -190,7 +190,7 @@ fn long_storm_over_garage() {
     });
     storm.cache.expect_sound("after the storm");
     // A sweep that Garage's end has left behind expires.
-    storm.cache.time.pass(12 * MINUTE);
+    storm.cache.pass(12 * MINUTE);
     storm.cache.prune(&loft);
     storm.cache.expect_sound("after the last prune");
     let visible = storm.cache.visible();

@@ -210,7 +210,7 @@ fn noticed_after_idling(machine: &Machine) {
     for round in 0..3 {
         // Two polls, and a third that finds nothing.
         std::thread::sleep(Duration::from_secs(17));
-        service.signal("STOP");
+        service.halt();
         let path = machine.add(&format!("round-{round}"), &format!("{round}\n"));
         // The events of that registration are drowned.
         for number in 0..=20_000 {

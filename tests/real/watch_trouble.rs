@@ -65,7 +65,7 @@ fn overflow_of_the_kernels_event_queue_loses_nothing() {
     let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("proc");
     let limit: usize = limit.trim().parse().expect("a number");
     assert!(limit <= 1 << 20, "nobody can overflow {limit} events");
-    service.signal("STOP");
+    service.halt();
     // Names that matter, and more than the kernel keeps; the registrations come after the overflow.
     for number in 0..=limit {
         let file = machine.database().join(format!("db.sqlite-{number}"));
@@ -327,7 +327,7 @@ fn damaged_path_and_full_disk_are_no_busy_loop() {
     site.move_ledger(&site.loft.home().join("small/ledger.db"));
     let mut service = site.watch();
     small.fill();
-    service.signal("STOP");
+    service.halt();
     let damaged = machine.add("damaged", "as registered\n");
     let file = machine.store.on_disk(&damaged);
     std::fs::remove_file(&file).and_then(|()| std::fs::write(&file, "otherwise\n")).expect("damage");

@@ -14,6 +14,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 
 /// Days that a root stays.
@@ -37,6 +38,21 @@ impl Pruned {
 
     pub fn cache(&self) -> Cache<'_> {
         Cache::Bucket(&self.garage.bucket)
+    }
+
+    /// So much passes at once, and Garage's answers say so: it renders their date once a second.
+    pub fn pass(&self, by: Duration) {
+        self.time.pass(by);
+        let since = Instant::now();
+        loop {
+            let (date, now) =
+                (self.bucket().date(), SystemTime::now() + Duration::from_secs(self.time.ahead().unsigned_abs()));
+            if now.duration_since(date).is_ok_and(|behind| behind < by / 2) || date > now {
+                return;
+            }
+            assert!(since.elapsed() < Duration::from_secs(10), "Garage still says {date:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     #[track_caller]

@@ -2,8 +2,10 @@
 
 use super::process::{end_of, stdout_of};
 use super::time::Time;
+use reqsign_core::time::Timestamp;
 use std::io::Write;
 use std::process::Command;
+use std::time::SystemTime;
 
 /// One bucket of a server on loopback, and the key that may do everything with it.
 #[derive(Debug, Clone)]
@@ -104,6 +106,12 @@ impl Bucket {
     /// Sets one of the bucket's own documents, such as `lifecycle`.
     pub fn set(&self, document: &str, xml: &str) {
         stdout_of(self.curl(&format!("?{document}=")).args(["--fail", "-X", "PUT", "--data-binary", xml]));
+    }
+
+    /// What the server's answers say that the time is.
+    pub fn date(&self) -> SystemTime {
+        let asked = stdout_of(self.curl("?list-type=2&max-keys=1").args(["-o", "/dev/null", "-w", "%header{date}"]));
+        Timestamp::parse_rfc2822(asked.trim()).expect("a date").as_system_time()
     }
 
     pub fn delete(&self, key: &str) {

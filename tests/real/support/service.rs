@@ -242,6 +242,28 @@ impl Service {
         assert!(sent.success(), "kill -{name}");
     }
 
+    /// SIGSTOP, but not in the middle of a look at the store: who is stopped with a lock on its database keeps Nix from writing.
+    pub fn halt(&self) {
+        let holds_a_lock = || {
+            let locks = std::fs::read_to_string("/proc/locks").expect("proc");
+            locks.lines().any(|line| {
+                let fields: Vec<&str> = line.split_whitespace().collect();
+                fields.contains(&"POSIX")
+                    && fields.contains(&"WRITE")
+                    && fields.contains(&self.pid().to_string().as_str())
+            })
+        };
+        let settle = || std::thread::sleep(Duration::from_millis(20));
+        self.signal("STOP");
+        settle();
+        while holds_a_lock() {
+            self.signal("CONT");
+            settle();
+            self.signal("STOP");
+            settle();
+        }
+    }
+
     /// SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().expect("SIGKILL");
