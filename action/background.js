@@ -3,38 +3,21 @@
 //   node background.js FOLDER PROGRAM OPTIONS…
 //
 // In FOLDER it makes `started` when loft has looked what is valid already, and `status`, with loft's exit status, at the
-// end. The end comes when there is a file `stop`.
+// end. The end comes when somebody connects to `socket`, which stays open for as long as this process lives: a number of a
+// process would not tell, since in a container the dead may never be collected.
 'use strict';
 
 const { spawn } = require('node:child_process');
 const fs = require('node:fs');
+const net = require('node:net');
 const path = require('node:path');
 const oidc = require('./oidc.js');
-const { sleep } = require('./runner.js');
 
 const [folder, program, ...options] = process.argv.slice(2);
-const file = (name) => path.join(folder, name);
-const { AWS_WEB_IDENTITY_TOKEN_FILE: token, LOFT_ACTION_AUDIENCE: audience, ...inherited } = process.env;
-const env = { ...inherited, ...(token && { AWS_WEB_IDENTITY_TOKEN_FILE: token }) };
-
-// The command lasts as long as its standard input is open: also when this process is killed, it ends and the rest is pushed.
-const wait = ['sh', '-c', ': >"$1" && cat', 'sh', file('started')];
-const loft = spawn(program, ['run', ...options, '--', ...wait], { env, stdio: ['pipe', 'inherit', 'inherit'] });
-let over = false;
-const end = (status) => {
-  if (over) return;
-  over = true;
-  // Whoever sees the file sees all of it.
-  fs.writeFileSync(file('status.new'), String(status));
-  fs.renameSync(file('status.new'), file('status'));
-  process.exitCode = status;
-};
-loft.on('error', (error) => { console.log(`error: cannot start ${program}: ${error.message}`); end(126); });
-loft.on('exit', (code, signal) => end(code ?? `killed by ${signal}`));
-loft.stdin.on('error', () => {});
+const { AWS_WEB_IDENTITY_TOKEN_FILE: token, LOFT_ACTION_AUDIENCE: audience } = process.env;
 
 // A token of GitHub's is good for minutes, credentials made of it for an hour, and a job may last longer: whenever loft
-// needs new ones, there is a token that is still good. And the rest is pushed with a fresh one.
+// needs new ones, there is a token that is still good.
 async function renew() {
   if (!audience) return;
   try {
@@ -43,16 +26,31 @@ async function renew() {
     console.log(`warning: ${error.message}`);
   }
 }
+setInterval(renew, 3 * 60_000);
 
-(async () => {
-  let renewed = Date.now();
-  while (!over && !fs.existsSync(file('stop'))) {
-    await sleep(100);
-    if (Date.now() - renewed > 3 * 60_000) {
-      await renew();
-      renewed = Date.now();
-    }
-  }
+const checkout = process.cwd();
+// A socket's name may not be longer than some hundred bytes, and folders of runners are deep.
+process.chdir(folder);
+net.createServer(async (connection) => {
+  connection.on('error', () => {});
   await renew();
   loft.stdin.end();
-})();
+}).listen('socket', start);
+
+let loft;
+function start() {
+  // The command lasts as long as its standard input is open: also when this process is killed, it ends and the rest is pushed.
+  const wait = ['sh', '-c', ': >"$1" && cat', 'sh', path.join(folder, 'started')];
+  loft = spawn(program, ['run', ...options, '--', ...wait], { cwd: checkout, stdio: ['pipe', 'inherit', 'inherit'] });
+  loft.stdin.on('error', () => {});
+  loft.on('error', (error) => {
+    console.log(`error: cannot start ${program}: ${error.message}`);
+    end('it could not be started');
+  });
+  loft.on('exit', (code, signal) => end(code ?? `it was ended by ${signal}`));
+}
+
+function end(status) {
+  fs.writeFileSync('status', String(status));
+  process.exit();
+}

@@ -48,7 +48,7 @@ async function environment(folder) {
   if (role) {
     env.AWS_ROLE_ARN = role;
     env.AWS_WEB_IDENTITY_TOKEN_FILE = path.join(folder, 'token');
-    await oidc.renew(env.AWS_WEB_IDENTITY_TOKEN_FILE, input('audience'));
+    mask(await oidc.renew(env.AWS_WEB_IDENTITY_TOKEN_FILE, input('audience')));
     // For background.js, which renews it.
     env.LOFT_ACTION_AUDIENCE = input('audience');
   }
@@ -101,7 +101,6 @@ step(async () => {
     process.stdout.write(fs.readFileSync(path.join(folder, 'log'), 'utf8'));
     throw new Error('loft did not start to push; what it said stands above');
   }
-  save('pid', background.pid);
   save('pushing', 'true');
   background.unref();
   console.log('Everything that becomes valid in the Nix store from now on is pushed');

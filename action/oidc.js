@@ -2,9 +2,8 @@
 'use strict';
 
 const fs = require('node:fs');
-const { mask } = require('./runner.js');
 
-/// Asks the runner's server for a token, and puts it where loft looks for it.
+/// Asks the runner's server for a token, puts it where loft looks for it, and gives it.
 async function renew(file, audience) {
   const { ACTIONS_ID_TOKEN_REQUEST_URL: address, ACTIONS_ID_TOKEN_REQUEST_TOKEN: bearer } = process.env;
   if (!address || !bearer) {
@@ -22,10 +21,10 @@ async function renew(file, audience) {
   if (!answer.ok) throw new Error(`${url.host} gave no token of the job: status ${answer.status}`);
   const { value } = await answer.json();
   if (!value) throw new Error(`${url.host} gave no token of the job: its answer has none`);
-  mask(value);
   // Loft may read it at any moment: never half of it.
   fs.writeFileSync(`${file}.new`, value, { mode: 0o600 });
   fs.renameSync(`${file}.new`, file);
+  return value;
 }
 
 module.exports = { renew };

@@ -2,10 +2,10 @@
 'use strict';
 
 const fs = require('node:fs');
-const path = require('node:path');
-const { input, saved, command, step, sleep } = require('./runner.js');
+const net = require('node:net');
+const { input, saved, command, step } = require('./runner.js');
 
-/// Writes what was added to the log since the last time.
+/// Writes what was added to a file since the last time.
 function follow(file) {
   let shown = 0;
   return () => {
@@ -15,21 +15,23 @@ function follow(file) {
   };
 }
 
-async function push(folder) {
-  const status = path.join(folder, 'status');
-  const pid = Number(saved('pid'));
-  const alive = () => { try { return process.kill(pid, 0); } catch { return false; } };
-  const show = follow(path.join(folder, 'log'));
-  fs.writeFileSync(path.join(folder, 'stop'), '');
-  while (!fs.existsSync(status) && alive()) {
-    show();
-    await sleep(200);
-  }
+/// Tells background.js that the job is over, and waits for its end.
+function ending() {
+  return new Promise((resolve) => {
+    // An error, when it is not there any more, is followed by close as well.
+    net.connect('socket').on('error', () => {}).on('close', resolve).resume();
+  });
+}
+
+async function push() {
+  const show = follow('log');
+  const timer = setInterval(show, 200);
+  await ending();
+  clearInterval(timer);
   show();
-  // Between the two looks above it may have ended well.
-  const ended = fs.existsSync(status) ? fs.readFileSync(status, 'utf8') : 'it was killed, or the machine was too small for it';
-  if (ended === '0') return;
-  const meaning = { 1: 'pushing stopped', 2: 'some paths did not land', 130: 'pushing was interrupted' }[ended] ?? ended;
+  const status = fs.existsSync('status') ? fs.readFileSync('status', 'utf8') : 'what started it was killed';
+  if (status === '0') return;
+  const meaning = { 1: 'pushing stopped', 2: 'some paths did not land', 130: 'pushing was interrupted' }[status] ?? status;
   const message = `loft: ${meaning}; the log of this step tells more`;
   if (input('allow-failure') !== 'true') throw new Error(message);
   command('warning', message);
@@ -38,9 +40,11 @@ async function push(folder) {
 step(async () => {
   const folder = saved('folder');
   if (!folder) return;
+  process.chdir(folder);
   try {
-    if (saved('pushing')) await push(folder);
+    if (saved('pushing')) await push();
   } finally {
+    process.chdir('/');
     fs.rmSync(folder, { recursive: true, force: true });
   }
 });
