@@ -362,3 +362,14 @@ test('action.yml has every input that is asked for, and no other', () => {
   for (const [, name] of sources.matchAll(/input\('([a-z-]+)'\)/g)) assert.ok(declared.includes(name), name);
   for (const [, file] of yaml.matchAll(/^  (?:main|post): (.*)$/gm)) assert.ok(fs.existsSync(path.join(__dirname, '..', file)), file);
 });
+
+test('the examples give inputs that there are', () => {
+  const read = (name) => fs.readFileSync(path.join(__dirname, '..', name), 'utf8');
+  const declared = read('action.yml');
+  for (const file of ['docs/ci.md', 'examples/ci/github.yml', 'examples/ci/forgejo.yml']) {
+    const given = /OWNER\/loft@.*\n +with:\n((?: {10}.*\n)+)/.exec(read(file));
+    const names = [...given[1].matchAll(/^ +(?:# )?([a-z-]+): /gm)].map((match) => match[1]);
+    assert.ok(names.length > 2, file);
+    for (const name of names) assert.match(declared, new RegExp(`^  ${name}:$`, 'm'), `${name} in ${file}`);
+  }
+});

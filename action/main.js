@@ -89,7 +89,7 @@ step(async () => {
 
   const env = await environment(folder);
   const log = fs.openSync(path.join(folder, 'log'), 'a', 0o600);
-  const background = spawn(process.execPath, [path.join(__dirname, 'background.js'), folder, program, ...options(folder)], {
+  const background = spawn(process.execPath, ['--no-warnings', path.join(__dirname, 'background.js'), folder, program, ...options(folder)], {
     env, detached: true, stdio: ['ignore', log, log],
   });
   // Not before loft has looked what is valid already: what the next step builds is new.
