@@ -46,6 +46,8 @@ async function environment(folder) {
     if (session) env.AWS_SESSION_TOKEN = session;
   }
   if (role) {
+    // A machine of one's own may have a profile, and that would win as well.
+    env.AWS_CONFIG_FILE = env.AWS_SHARED_CREDENTIALS_FILE = '/dev/null';
     env.AWS_ROLE_ARN = role;
     env.AWS_WEB_IDENTITY_TOKEN_FILE = path.join(folder, 'token');
     mask(await oidc.renew(env.AWS_WEB_IDENTITY_TOKEN_FILE, input('audience')));
