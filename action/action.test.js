@@ -105,14 +105,14 @@ function shown(output) {
 }
 
 /// A program in the place of loft. It says what it was given, starts its command, and ends with `status`.
-function standIn(job, status = 0, more = '') {
+function standIn(job, status = 0, more = '', start = '"$@"') {
   const file = job.at('stand-in');
   fs.writeFileSync(file, `#!/bin/sh
 if [ "$1" = --version ]; then echo loft 0.0.0; exit; fi
 printf '%s\\n' "$@" >'${job.at('arguments')}'
 env >'${job.at('environment')}'
 while [ "$1" != -- ]; do shift; done; shift
-"$@"
+${start}
 ${more}
 echo the end
 exit ${status}
@@ -279,6 +279,17 @@ test('how loft ended is told', async () => {
     assert.equal(post.code, 1);
     assert.match(post.output, expected);
   }
+});
+
+test('a loft that is gone before the end of the job is told', async () => {
+  const job = new Job();
+  standIn(job, 0, 'sleep 0.5; kill -KILL $$', '"$@" & wait');
+  assert.equal((await job.step('main.js')).code, 0);
+  await until('its end', () => fs.existsSync(path.join(job.state().folder, 'status')));
+  const post = await job.step('post.js');
+  assert.equal(post.code, 1);
+  assert.match(post.output, /::error::loft: it was ended by SIGKILL/);
+  job.nothingIsLeft();
 });
 
 test('when what keeps loft going is killed, the rest lands and the job hears of it', async () => {
