@@ -8,6 +8,7 @@
 #[path = "../original/toml.rs"]
 mod original_toml;
 
+mod action;
 mod bucket;
 mod check;
 mod crash;
