@@ -113,10 +113,11 @@ impl Check<'_> {
             return Ok(());
         }
         let bucket = self.ends.bucket.as_ref();
-        if self.checked.counts.paths + self.checked.counts.nars == 0
-            && bucket.list(&Prefix::own(), None).await?.objects.is_empty()
-        {
-            return Err(CheckError::Nothing(bucket.describe()));
+        if self.checked.counts.paths + self.checked.counts.nars == 0 {
+            let records = bucket.list(&Prefix::own(), None).await?;
+            if records.objects.is_empty() && records.next.is_none() {
+                return Err(CheckError::Nothing(bucket.describe()));
+            }
         }
         self.checked.damages.cache_info = true;
         self.find(Kind::CacheInfoMissing, &Key::cache_info(), None, "it is not there");

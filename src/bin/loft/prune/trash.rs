@@ -71,7 +71,7 @@ pub fn undo(invocation: &Invocation, request: &UndoRequest) -> Result<Exit, Fail
     });
     network.stop();
     talk.clear();
-    if result.is_ok() || undone != Undone::default() {
+    if result.is_ok() || !undone.paths.is_empty() || !undone.records.is_empty() {
         if request.json {
             print(&json::undone(&undone))?;
         } else {
