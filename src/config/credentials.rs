@@ -7,6 +7,7 @@
 
 use super::document::{Located, Name, Value};
 use super::origin::Origin;
+use super::problem::Problem;
 use super::target::Layers;
 use std::collections::BTreeMap;
 use std::io;
@@ -29,7 +30,7 @@ const SIGNING_KEY: &str = "loft.signing-key";
 const HEADER: &str = "loft.extra-header.";
 
 /// Lays the credentials that there are over the values.
-pub fn lay(layers: &mut Layers, environment: &BTreeMap<String, String>) {
+pub fn lay(layers: &mut Layers, environment: &BTreeMap<String, String>, problems: &mut Vec<Problem>) {
     let Some(directory) = environment.get(DIRECTORY_VARIABLE).filter(|path| !path.is_empty()) else { return };
     let directory = Path::new(directory);
     let located = |value| Located::new(value, Origin::Environment(DIRECTORY_VARIABLE.to_owned()));
@@ -40,15 +41,26 @@ pub fn lay(layers: &mut Layers, environment: &BTreeMap<String, String>) {
             contradiction.map(|setting| layers.values.remove(&setting));
         }
     }
-    for credential in beginning_with(HEADER, directory) {
+    let names = match names(directory) {
+        Ok(names) => names,
+        // One that is not seen would be missed in silence: a push without its signing key, say.
+        Err(error) => {
+            let origin = Origin::Environment(DIRECTORY_VARIABLE.to_owned());
+            let message = format!("Could not look which credentials are in {}: {error}", directory.display());
+            problems.push(Problem::new(origin, message));
+            return;
+        }
+    };
+    for credential in names.iter().filter(|name| name.starts_with(HEADER)) {
         let header = &credential[HEADER.len()..];
         // Names of headers do not care for case.
         layers.header_files.retain(|(name, _)| !name.eq_ignore_ascii_case(header));
-        layers.header_files.push((header.to_owned(), text(&credential)));
+        layers.header_files.push((header.to_owned(), text(credential)));
     }
-    let more = beginning_with(&format!("{SIGNING_KEY}."), directory);
+    let is_more = |name: &&String| name.strip_prefix(SIGNING_KEY).is_some_and(|rest| rest.starts_with('.'));
+    let more: Vec<&String> = names.iter().filter(is_more).collect();
     if !more.is_empty() {
-        let list = more.iter().map(|name| text(name)).collect();
+        let list = more.into_iter().map(|name| text(name)).collect();
         layers.values.insert(("loft", "signing_key_paths"), located(Value::List(list)));
     }
 }
@@ -64,11 +76,17 @@ fn is_there(file: &Path) -> bool {
     !matches!(std::fs::symlink_metadata(file), Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
-/// Names of credentials, in order.
-fn beginning_with(beginning: &str, directory: &Path) -> Vec<String> {
-    let names = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut names: Vec<String> = names.filter(|name| name.starts_with(beginning)).collect();
+/// Names of credentials, in order. A directory that does not exist holds none.
+fn names(directory: &Path) -> io::Result<Vec<String>> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        // A name that is no text is none of loft's.
+        names.extend(entry?.file_name().into_string());
+    }
     names.sort();
-    names
+    Ok(names)
 }

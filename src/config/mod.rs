@@ -119,7 +119,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         let directory = target::lay_url(&mut layers, url, &origin, &mut problems, &mut warnings)?;
         Some((directory, origin))
     });
-    credentials::lay(&mut layers, &sources.environment);
+    credentials::lay(&mut layers, &sources.environment, &mut problems);
     target::lay_aws_variables(&mut layers.values, &sources.environment);
     lay_flags(&mut layers.values, &sources.flags);
 

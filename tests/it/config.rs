@@ -232,6 +232,10 @@ fn credentials_of_systemd_stand_for_the_files_that_are_configured() {
     for directory in ["", here.as_str(), "/nowhere"] {
         assert!(setup(directory).load().unwrap_err().to_string().contains("/root/h"), "{directory}");
     }
+    // That nobody can look is not that none is there.
+    let unreadable = credential("no-directory", "");
+    let error = setup(unreadable.to_str().unwrap()).load().unwrap_err().to_string();
+    assert!(error.contains("Could not look which credentials are in"), "{error}");
     let access = credential("loft.access-key", "id\n");
     let secret = credential("loft.secret-key", "secret\n");
     credential("loft.extra-headers", "X-Token: t\n");
