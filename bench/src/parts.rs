@@ -1,6 +1,8 @@
 //! Each part with input of a fixed size, made before it is measured.
 
-use loft::bucket::{Bucket as _, Directory, Prefix};
+use crate::listing::ListingServer;
+use futures_util::TryStreamExt as _;
+use loft::bucket::{Bucket as _, Directory, Prefix, Requests, S3, S3Settings, Secret, nar_info_pages};
 use loft::clock::SystemClock;
 use loft::ledger::{BucketIdentity, Ledger};
 use loft::nar::{self, Digest, Packing};
@@ -8,7 +10,7 @@ use loft::nix::{
     Compression, KeyName, NarInfo, NarUrl, PathHash, PathInfo, SecretKey, Sha256, StoreDir, StorePath, base32,
 };
 use loft::plan::{self, Candidates, Policy, Presence};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,15 +30,40 @@ pub struct Part {
     pub amount: Amount,
     /// Whether a run takes the same instructions each time: one thread, no files.
     pub is_counted: bool,
-    /// Makes the input; what it returns does the work, as often as it is called.
-    pub prepare: fn() -> Box<dyn FnMut()>,
+    /// Makes the input.
+    pub prepare: fn() -> Work,
+}
+
+/// What is run, as often as one likes.
+pub struct Work {
+    /// Before each run, outside what is measured.
+    pub before: Box<dyn FnMut()>,
+    pub run: Box<dyn FnMut()>,
+}
+
+impl Work {
+    fn new(run: impl FnMut() + 'static) -> Self {
+        Self { before: Box::new(|| {}), run: Box::new(run) }
+    }
 }
 
 const MIB: u64 = 1 << 20;
 
 pub const PARTS: &[Part] = &[
     Part { name: "nar_small_files", amount: Amount::Items(2000), is_counted: false, prepare: nar_small_files },
+    Part {
+        name: "nar_small_files_cold",
+        amount: Amount::Items(2000),
+        is_counted: false,
+        prepare: nar_small_files_cold,
+    },
     Part { name: "nar_large_file", amount: Amount::Bytes(64 * MIB), is_counted: false, prepare: nar_large_file },
+    Part {
+        name: "nar_large_file_cold",
+        amount: Amount::Bytes(64 * MIB),
+        is_counted: false,
+        prepare: nar_large_file_cold,
+    },
     Part { name: "digest", amount: Amount::Bytes(16 * MIB), is_counted: true, prepare: digest },
     Part { name: "zstd_3", amount: Amount::Bytes(16 * MIB), is_counted: true, prepare: zstd_3 },
     Part { name: "narinfo_sign_print", amount: Amount::Items(500), is_counted: true, prepare: narinfo_sign_print },
@@ -45,6 +72,7 @@ pub const PARTS: &[Part] = &[
     Part { name: "ledger_remember", amount: Amount::Items(10_000), is_counted: true, prepare: ledger_remember },
     Part { name: "ledger_known", amount: Amount::Items(10_000), is_counted: true, prepare: ledger_known },
     Part { name: "list_directory", amount: Amount::Items(100_000), is_counted: false, prepare: list_directory },
+    Part { name: "list_s3", amount: Amount::Items(1_000_000), is_counted: false, prepare: list_s3 },
 ];
 
 /// What compresses as programs do: words from a small vocabulary, and some noise.
@@ -122,48 +150,81 @@ fn pack(root: &Path, packing: Packing) {
     assert!(packed.nar_size > 0);
 }
 
-fn nar_small_files() -> Box<dyn FnMut()> {
+fn small_files() -> TempDir {
     let folder = folder();
     for n in 0..2000 {
         let below = folder.path().join(format!("{:02}", n % 40));
         std::fs::create_dir_all(&below).expect("a folder");
         std::fs::write(below.join(format!("file-{n}")), bytes(1000 + n)).expect("a file");
     }
-    Box::new(move || pack(folder.path(), UNCOMPRESSED))
+    folder
 }
 
-fn nar_large_file() -> Box<dyn FnMut()> {
+fn large_file() -> TempDir {
     let folder = folder();
-    let file = folder.path().join("file");
-    std::fs::write(&file, bytes(64 * MIB)).expect("a file");
-    Box::new(move || {
-        let _kept = &folder;
-        pack(&file, UNCOMPRESSED);
-    })
+    std::fs::write(folder.path().join("file"), bytes(64 * MIB)).expect("a file");
+    folder
 }
 
-fn digest() -> Box<dyn FnMut()> {
+fn nar_small_files() -> Work {
+    let folder = small_files();
+    Work::new(move || pack(folder.path(), UNCOMPRESSED))
+}
+
+fn nar_small_files_cold() -> Work {
+    let folder = small_files();
+    let path = folder.path().to_owned();
+    Work { before: Box::new(move || forget(&path)), ..Work::new(move || pack(folder.path(), UNCOMPRESSED)) }
+}
+
+fn nar_large_file() -> Work {
+    let folder = large_file();
+    Work::new(move || pack(folder.path(), UNCOMPRESSED))
+}
+
+fn nar_large_file_cold() -> Work {
+    let folder = large_file();
+    let path = folder.path().to_owned();
+    Work { before: Box::new(move || forget(&path)), ..Work::new(move || pack(folder.path(), UNCOMPRESSED)) }
+}
+
+/// Has the kernel drop the contents of the files from its cache (on a tmpfs they stay).
+fn forget(folder: &Path) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let entry = entry.expect("an entry");
+        if entry.file_type().expect("a type").is_dir() {
+            forget(&entry.path());
+            continue;
+        }
+        let file = std::fs::File::open(entry.path()).expect("a file");
+        // Only what is on disk can be dropped.
+        file.sync_all().expect("a file on disk");
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("advice");
+    }
+}
+
+fn digest() -> Work {
     let bytes = bytes(16 * MIB);
-    Box::new(move || {
+    Work::new(move || {
         let mut digest = Digest::default();
         bytes.chunks(128 * 1024).for_each(|piece| digest.update(piece));
         assert_eq!(digest.finish().1, 16 * MIB);
     })
 }
 
-fn zstd_3() -> Box<dyn FnMut()> {
+fn zstd_3() -> Work {
     let bytes = bytes(16 * MIB);
-    Box::new(move || {
+    Work::new(move || {
         let mut encoder = zstd::Encoder::new(std::io::sink(), 3).expect("an encoder");
         std::io::copy(&mut bytes.as_slice(), &mut encoder).expect("compressed bytes");
         encoder.finish().expect("compressed bytes");
     })
 }
 
-fn narinfo_sign_print() -> Box<dyn FnMut()> {
+fn narinfo_sign_print() -> Work {
     let (dir, infos) = (StoreDir::default(), narinfos(500));
     let key = SecretKey::generate(KeyName::parse("bench-1").expect("a name")).expect("a key");
-    Box::new(move || {
+    Work::new(move || {
         for info in &infos {
             let mut info = info.clone();
             info.signatures.push(key.sign(&info.fingerprint(&dir)));
@@ -172,21 +233,21 @@ fn narinfo_sign_print() -> Box<dyn FnMut()> {
     })
 }
 
-fn narinfo_parse() -> Box<dyn FnMut()> {
+fn narinfo_parse() -> Work {
     let dir = StoreDir::default();
     let texts: Vec<String> = narinfos(500).iter().map(|info| info.print(&dir)).collect();
-    Box::new(move || {
+    Work::new(move || {
         for text in &texts {
             NarInfo::parse(&dir, text.as_bytes()).expect("a narinfo");
         }
     })
 }
 
-fn plan() -> Box<dyn FnMut()> {
+fn plan() -> Work {
     let infos = infos(100_000);
     let present: HashSet<PathHash> = infos.iter().step_by(3).map(|info| info.path.hash_part()).collect();
     let presence = Presence(present);
-    Box::new(move || {
+    Work::new(move || {
         let candidates = Candidates { paths: infos.clone(), ..Candidates::default() };
         let plan = plan::decide(StoreDir::default(), candidates, &Policy::default(), &presence);
         assert_eq!(plan.paths.len(), 100_000);
@@ -197,28 +258,28 @@ fn identity() -> BucketIdentity {
     BucketIdentity { url: "s3://bench".to_owned(), generation: "1".to_owned() }
 }
 
-fn ledger_remember() -> Box<dyn FnMut()> {
+fn ledger_remember() -> Work {
     let hashes: Vec<PathHash> = (0..10_000).map(|n| path(n).hash_part()).collect();
     let ledger = Ledger::in_memory();
-    Box::new(move || ledger.remember(&identity(), &hashes, SystemTime::UNIX_EPOCH))
+    Work::new(move || ledger.remember(&identity(), &hashes, SystemTime::UNIX_EPOCH))
 }
 
-fn ledger_known() -> Box<dyn FnMut()> {
+fn ledger_known() -> Work {
     let hashes: Vec<PathHash> = (0..100_000).map(|n| path(n).hash_part()).collect();
     let ledger = Ledger::in_memory();
     ledger.remember(&identity(), &hashes, SystemTime::UNIX_EPOCH);
     let asked: Vec<PathHash> = hashes.iter().step_by(10).copied().collect();
-    Box::new(move || assert_eq!(ledger.known(&identity(), &asked, SystemTime::UNIX_EPOCH).len(), 10_000))
+    Work::new(move || assert_eq!(ledger.known(&identity(), &asked, SystemTime::UNIX_EPOCH).len(), 10_000))
 }
 
-fn list_directory() -> Box<dyn FnMut()> {
+fn list_directory() -> Work {
     let folder = folder();
     for n in 0..100_000 {
         std::fs::write(folder.path().join(format!("{}.narinfo", path(n).hash_part())), b"").expect("a file");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let bucket = Directory::new(folder.path().to_owned(), Arc::new(SystemClock));
-    Box::new(move || {
+    Work::new(move || {
         let _kept = &folder;
         runtime.block_on(async {
             let (mut after, mut count) = (None::<String>, 0);
@@ -232,5 +293,24 @@ fn list_directory() -> Box<dyn FnMut()> {
             }
             assert_eq!(count, 100_000);
         });
+    })
+}
+
+/// As prune and check list a large bucket: sharded, many pages at once. The server takes part in the time.
+fn list_s3() -> Work {
+    const COUNT: u64 = 1_000_000;
+    let server = ListingServer::start((0..COUNT).map(|n| format!("{}.narinfo", path(n).hash_part())).collect());
+    let mut settings = S3Settings::new("bench");
+    settings.endpoint = Some(format!("http://{}", server.address));
+    settings.access_key = Some(Secret::new("key"));
+    settings.secret_key = Some(Secret::new("secret"));
+    let bucket = S3::new(&settings, &BTreeMap::new(), Arc::new(SystemClock), Arc::new(Requests::default()));
+    let bucket = bucket.expect("a bucket");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    Work::new(move || {
+        let _kept = &server;
+        let pages = nar_info_pages(&bucket).try_fold(0, async |count, page| Ok(count + page.len() as u64));
+        assert_eq!(runtime.block_on(pages).expect("a listing"), COUNT);
     })
 }

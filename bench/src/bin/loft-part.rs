@@ -8,7 +8,7 @@ fn main() {
         return;
     };
     let part = PARTS.iter().find(|part| part.name == name).unwrap_or_else(|| panic!("there is no part {name}"));
-    let mut run = (part.prepare)();
+    let mut run = (part.prepare)().run;
     // What is done once in a life is not counted.
     run();
     counted(&mut run);
