@@ -50,6 +50,9 @@ pub struct Sim {
     pub judge: Judge,
     /// What one machine remembers.
     pub ledger: Arc<Ledger>,
+    /// A NAR was copied in this run. Its process has narinfos in its ledger that call the copy by a name of its own
+    /// (`names`), by which later processes do not know it.
+    has_private_names: bool,
     pub steps: u64,
     /// What happened how often.
     pub tally: BTreeMap<&'static str, u64>,
@@ -95,6 +98,7 @@ impl Sim {
             bucket,
             judge,
             ledger: Arc::new(Ledger::in_memory()),
+            has_private_names: false,
             steps: 0,
             tally: BTreeMap::new(),
             began,
@@ -176,6 +180,9 @@ impl Sim {
         }
         for (over, running) in over.iter_mut().zip(self.running.drain(..)) {
             *over = running.ended;
+        }
+        if std::mem::take(&mut self.has_private_names) {
+            self.ledger = Arc::new(Ledger::in_memory());
         }
         Ok(over)
     }
@@ -303,6 +310,7 @@ impl Sim {
             return Ok(Answer::Done);
         }
         let answer = ask.carry_out(&self.bucket);
+        self.has_private_names |= matches!(ask, Ask::Copy { .. });
         if ask.changes() {
             let object = self.bucket.object(ask.on());
             self.judge.saw(ask, object.as_ref(), now).map_err(|why| format!("after {ask:?}: {why}"))?;
