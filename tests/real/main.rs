@@ -8,6 +8,9 @@
 #[path = "../original/toml.rs"]
 mod original_toml;
 
+#[path = "../reference/page.rs"]
+mod page;
+
 mod action;
 mod bucket;
 mod check;
