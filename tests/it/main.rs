@@ -14,6 +14,10 @@ mod args;
 #[path = "../reference/page.rs"]
 mod page;
 
+#[path = "../book/blocks.rs"]
+mod book_blocks;
+
+mod book;
 mod bucket_contract;
 mod bucket_contract_runs;
 mod bucket_directory;
@@ -28,6 +32,7 @@ mod completions;
 mod config;
 mod follow;
 mod ledger;
+mod links;
 mod metrics;
 mod original;
 mod pin;

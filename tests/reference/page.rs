@@ -36,6 +36,12 @@ impl Page {
         }
     }
 
+    /// Of the block that follows.
+    #[allow(dead_code)] // One of the two test programs has no blocks.
+    pub fn comment(&mut self, text: &str) {
+        self.text += &format!("\n<!-- {text} -->");
+    }
+
     #[allow(dead_code)]
     pub fn block(&mut self, language: &str, lines: &str) {
         self.text += &format!("\n```{language}\n{}\n```\n", lines.trim_end());

@@ -60,6 +60,7 @@ fn closing(page: &mut Page, text: &str) {
         let (first, rest) = part.split_once('\n').unwrap_or((part, ""));
         if matches!(first, "Example:" | "Examples:") {
             page.paragraph(&format!("**{}**", first.trim_end_matches(':')));
+            page.comment("not run: examples of help, which loft parses");
             page.block("sh", &unindented(rest));
         } else if rest.starts_with("  ") {
             page.paragraph(first);

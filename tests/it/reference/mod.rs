@@ -1,6 +1,6 @@
 //! docs/reference says what the source says: each page is made anew here and compared with the committed one.
 
-mod commands;
+pub mod commands;
 mod configuration;
 mod metrics;
 mod truth;
