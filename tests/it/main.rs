@@ -31,6 +31,7 @@ mod cli;
 mod completions;
 mod config;
 mod follow;
+mod help;
 mod ledger;
 mod links;
 mod metrics;

@@ -22,7 +22,11 @@ pub struct Arguments {
     pub verb: Option<Verb>,
 }
 
-/// Heading of the flags that stay as they were.
+// Headings of groups of options. Each argument names its own: one for a whole group would be that of what follows, too.
+const EVERYWHERE: &str = "Options of every command";
+const SETTINGS: &str = "Settings, instead of those of loft.toml";
+const PINNED: &str = "How long a pin holds, unless for ever";
+/// These stay as they were.
 const OF_THE_OLDER_LOFT: &str = "Flags of the older loft, without a command";
 
 const EXAMPLES: &str = "\
@@ -40,16 +44,16 @@ not land and each is named, 3 `loft check` found damage, 130 interrupted";
 #[derive(Debug, Args)]
 pub struct Global {
     /// Configuration file [default: LOFT_CONFIG, else loft.toml if there is one]
-    #[arg(short, long, value_name = "CONFIG", global = true)]
+    #[arg(short, long, value_name = "CONFIG", global = true, help_heading = EVERYWHERE)]
     pub config: Option<PathBuf>,
     /// Tell every step on stderr (never a secret)
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub debug: bool,
     /// Tell warnings, errors and the result only
-    #[arg(short, long, global = true, conflicts_with = "debug")]
+    #[arg(short, long, global = true, conflicts_with = "debug", help_heading = EVERYWHERE)]
     pub quiet: bool,
     /// When to use colours; `auto` obeys NO_COLOR and the terminal
-    #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
+    #[arg(long, value_name = "WHEN", default_value = "auto", global = true, help_heading = EVERYWHERE)]
     pub color: Color,
 }
 
@@ -109,8 +113,8 @@ pub enum Verb {
     Watch(Watch),
     /// Hand what Nix has built to the service: for Nix's post-build-hook
     ///
-    /// Queues $OUT_PATHS in milliseconds and always exits 0, so that no build fails for it. The service sees builds by itself
-    /// as well; the hook saves the moment that this takes, and keeps what it queues from the garbage collector.
+    /// Queues $OUT_PATHS in milliseconds and always exits 0, so that no build fails for it. Without the hook the service sees
+    /// builds by itself, a few moments later.
     #[command(after_help = "\
 Nix runs the hook after each build, as root, and waits for it. In nix.conf:
   post-build-hook = /etc/nix/loft-hook
@@ -165,22 +169,21 @@ Examples:
 
 /// Settings that may be typed with every verb that pushes.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Settings, instead of those of loft.toml")]
 pub struct Settings {
     /// Where to: s3://BUCKET?endpoint=…&region=… or file:///DIRECTORY [env: LOFT_CACHE]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help_heading = SETTINGS)]
     pub to: Option<String>,
     /// Compression level (`compression_level`): zstd 1 to 22, else 3; xz 0 to 9, else 6
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = SETTINGS)]
     pub level: Option<i64>,
     /// Paths worked on at once (`upload_threads`)
-    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, help_heading = SETTINGS)]
     pub jobs: Option<i64>,
     /// Sign with the secret key in this file (repeatable), instead of the configured keys
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = SETTINGS)]
     pub signing_key: Vec<PathBuf>,
     /// Nix store to read: auto, daemon, local, unix://SOCKET, local?root=DIR or a chroot store's directory
-    #[arg(long, value_name = "STORE")]
+    #[arg(long, value_name = "STORE", help_heading = SETTINGS)]
     pub store: Option<String>,
 }
 
@@ -388,13 +391,13 @@ pub struct Prune {
     #[arg(long, conflicts_with_all = ["dry_run", "all", "remove_most", "retention", "max_size"])]
     pub list_trash: bool,
     /// Which cache: s3://BUCKET?endpoint=…&region=… or file:///DIRECTORY [env: LOFT_CACHE]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help_heading = SETTINGS)]
     pub to: Option<String>,
     /// Keep what was pushed within so many days (`prune_retention_days`)
-    #[arg(long, value_name = "DAYS", allow_negative_numbers = true)]
+    #[arg(long, value_name = "DAYS", allow_negative_numbers = true, help_heading = SETTINGS)]
     pub retention: Option<i64>,
     /// Keep no more than this, such as 500GiB or 2TB (`prune_max_size_gb`)
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = SETTINGS)]
     pub max_size: Option<u64>,
 }
 
@@ -405,13 +408,12 @@ fn size(text: &str) -> Result<u64, String> {
 
 /// How long a pin holds; by default until it is removed.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "How long a pin holds, unless for ever")]
 pub struct PinRule {
     /// Let the pin hold for so many days
-    #[arg(long, value_name = "N", conflicts_with = "keep_last", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    #[arg(long, value_name = "N", conflicts_with = "keep_last", value_parser = clap::value_parser!(u32).range(1..=36_500), help_heading = PINNED)]
     pub keep_days: Option<u32>,
     /// Let it hold while it is among the newest N of its name
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = PINNED)]
     pub keep_last: Option<u32>,
 }
 
@@ -522,7 +524,7 @@ pub struct Check {
 #[command(after_help = "\
 Examples:
   loft sign --dry-run
-  loft sign --signing-key new.secret --trusted-public-key cache.example.org-1:BASE64
+  loft sign --signing-key new.secret --trusted-public-key \"$(loft key show old.secret)\"
 
 Exit status: 0 all are signed, 1 stopped, 2 some are not, 130 interrupted")]
 pub struct Sign {

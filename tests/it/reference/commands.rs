@@ -13,7 +13,7 @@ pub fn page(mut tree: Command) -> String {
     let mut page = Page::new("Every command and option", "src/bin/loft/args.rs");
     page.paragraph(
         "`loft COMMAND --help` says the same, and so do the man pages, `man loft-push` for example. The options of \
-         [`loft`](#loft) below \"Options\" go with every command.",
+         [`loft`](#loft) below \"Options of every command\" are not repeated.",
     );
     command(&mut page, &tree);
     page.finish()
