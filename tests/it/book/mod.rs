@@ -4,7 +4,7 @@
 mod shell;
 
 use crate::args::Arguments;
-use crate::book_blocks::{Block, Class, all, blocks, of};
+use crate::book_blocks::{Block, Class, all, blocks, indented, of, pages};
 use crate::reference::commands;
 use clap::Parser as _;
 use clap::error::ErrorKind;
@@ -19,6 +19,9 @@ fn every_block_is_of_a_class() {
     let blocks = all();
     let unclear: Vec<_> = blocks.iter().filter_map(|block| block.class().err()).collect();
     assert!(unclear.is_empty(), "{}", unclear.join("\n"));
+    for (page, text) in pages() {
+        assert_eq!(indented(&text), Vec::<usize>::new(), "{}: code without a fence and a language", page.display());
+    }
     let classes: BTreeSet<String> = blocks.iter().map(|block| format!("{:?}", block.class())).collect();
     assert!(blocks.len() > 40 && classes.len() > 7, "{} blocks of {classes:?}", blocks.len());
 }
@@ -51,6 +54,7 @@ fn blocks_of_no_class_are_found() {
     ] {
         assert_eq!(one(clear).class(), Ok(class), "{clear}");
     }
+    assert_eq!(indented("text\n\n    ls\n\n- item\n\n    more of it\n\ntext\n    goes on\n\n    ls\n"), [3, 12]);
     let nested = one("- a list\n  ```sh\n  if true; then\n    ls\n  fi\n  ```\n");
     assert_eq!((nested.line, nested.text.as_str()), (2, "if true; then\n  ls\nfi\n"));
 }
@@ -178,9 +182,15 @@ fn policies_that_are_none_are_found() {
 
 /// What the command line has against words, as a whole command or as the beginning of one.
 fn refused(words: &[String], whole: bool) -> Option<String> {
-    // What the substitution prints.
-    let public = "cache.example.org-1:V/+kMGMW5Qhb65Bk+mPgDA/RUKt03Cm1AjgaAT3U9vs=";
-    let words = words.iter().map(|word| if word.starts_with("$(loft key show") { public } else { word });
+    // What substitutions print.
+    let printed = |word: &String| match (word.find("$("), word.rfind(')')) {
+        (Some(from), Some(to)) if word.contains("loft key show") => {
+            word.replace(&word[from..=to], "cache.example.org-1:V/+kMGMW5Qhb65Bk+mPgDA/RUKt03Cm1AjgaAT3U9vs=")
+        }
+        (Some(from), Some(to)) => word.replace(&word[from..=to], "1"),
+        _ => word.clone(),
+    };
+    let words = words.iter().map(printed);
     let error = Arguments::try_parse_from(words).err()?;
     let unknown = [ErrorKind::UnknownArgument, ErrorKind::InvalidSubcommand, ErrorKind::ArgumentConflict];
     match error.kind() {
@@ -226,8 +236,7 @@ fn sentences_name_only_commands_and_options_that_exist() {
     }
     let mut count = 0;
     let mut wrong = Vec::new();
-    for page in crate::links::pages() {
-        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&page)).unwrap();
+    for (page, text) in pages() {
         for (line, code) in inline(&text) {
             let place = format!("{}:{line}: {code}", page.display());
             if code.starts_with("loft ") && !code.contains("COMMAND") && !code.contains('…') {

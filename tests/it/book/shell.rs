@@ -53,6 +53,18 @@ fn words(text: &str) -> Vec<String> {
             ' ' | '\t' => words.extend(word.take()),
             '#' if word.is_none() => break,
             '\n' | '|' | '&' | ';' | '<' | '>' | ')' => break,
+            '$' if characters.peek() == Some(&'(') => {
+                let word = word.get_or_insert_default();
+                word.push('$');
+                let mut depth = 0;
+                for c in characters.by_ref() {
+                    word.push(c);
+                    depth += i32::from(c == '(') - i32::from(c == ')');
+                    if depth == 0 {
+                        break;
+                    }
+                }
+            }
             c => word.get_or_insert_default().push(c),
         }
     }
@@ -73,6 +85,10 @@ fn calls_are_found() {
         ("loft completions zsh >~/.zfunc/_loft", vec!["loft·completions·zsh"]),
         ("- run: loft check", vec!["loft·check"]),
         ("loft run --signing-key \"$DIR/key\" -- nix build", vec!["loft·run·--signing-key·$DIR/key·--·nix·build"]),
+        (
+            "loft check --read-data=$(( $(date +%s) % 30 ))/30 -q",
+            vec!["loft·check·--read-data=$(( $(date +%s) % 30 ))/30·-q"],
+        ),
         ("# loft push\ncp bin/loft /usr/bin\nls loft \n", vec![]),
     ] {
         assert_eq!(found(script), expected, "{script}");
