@@ -50,3 +50,18 @@ fn a_command_that_does_not_is_noticed() {
     assert_eq!(of(bare().arg(Arg::new("more").long("more"))), 1);
     assert_eq!(of(bare().subcommand(Command::new("below"))), 2);
 }
+
+#[test]
+fn help_names_every_exit_status() {
+    let source = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/bin/loft/exit.rs")).unwrap();
+    let arms =
+        source.lines().filter_map(|line| line.trim().strip_prefix("Self::")?.split_once(" => ")?.1.strip_suffix(','));
+    let numbers: Vec<&str> = arms.filter(|number| number.parse::<u8>().is_ok()).collect();
+    assert_eq!(numbers, ["0", "1", "2", "3", "130"]);
+    let tree = commands::tree();
+    let help = tree.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let told = help.split("Exit status: ").nth(1).expect("exit statuses").replace('\n', " ");
+    for number in numbers {
+        assert!(told.split(", ").any(|part| part.starts_with(&format!("{number} "))), "{number}: {told}");
+    }
+}

@@ -54,7 +54,10 @@ fn closing(page: &mut Page, text: &str) {
     for part in text.split("\n\n") {
         if let Some(status) = part.strip_prefix("Exit status: ") {
             page.paragraph("**Exit status**");
-            page.paragraph(&sentence(status));
+            match statuses(status) {
+                Some(statuses) => page.list(statuses),
+                None => page.paragraph(&sentence(status)),
+            }
             continue;
         }
         let (first, rest) = part.split_once('\n').unwrap_or((part, ""));
@@ -69,6 +72,23 @@ fn closing(page: &mut Page, text: &str) {
             page.paragraph(&sentence(part));
         }
     }
+}
+
+/// `0 done, 1 stopped` as items; nothing where it is more of a sentence.
+fn statuses(text: &str) -> Option<Vec<String>> {
+    let is_number = |part: &str| part.split(' ').next().is_some_and(|word| word.parse::<u8>().is_ok());
+    if !is_number(text) {
+        return None;
+    }
+    let mut items: Vec<String> = Vec::new();
+    for part in text.split_whitespace().collect::<Vec<_>>().join(" ").replace("; ", ", ").split(", ") {
+        match items.last_mut().filter(|_| !is_number(part)) {
+            Some(item) => *item += &format!(", {part}"),
+            None => items.push(part.to_owned()),
+        }
+    }
+    let item = |item: String| item.split_once(' ').map(|(number, meaning)| format!("`{number}`: {meaning}"));
+    items.into_iter().map(item).collect()
 }
 
 fn unindented(lines: &str) -> String {
