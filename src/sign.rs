@@ -77,11 +77,11 @@ pub struct Summary {
 pub enum SignError {
     #[error(transparent)]
     Bucket(#[from] BucketError),
-    #[error("No lease could be taken on what is to be signed")]
+    #[error("Could not take a lease on what is to be signed")]
     Lease(#[source] Box<PushError>),
     #[error("{0} has no nix-cache-info that can be read: is it the right bucket? `loft check` tells more")]
     NoCache(String),
-    #[error("A NAR could not be read")]
+    #[error("Could not read a NAR")]
     Read(#[source] Box<CheckError>),
     #[error("Interrupted; what is signed stays signed")]
     Interrupted,

@@ -75,7 +75,9 @@ pub enum Cause {
     Truncated { expected: u64, received: u64 },
     #[error("The object is larger than {limit} bytes, more than is read at once")]
     TooLarge { limit: u64 },
-    #[error("No usable credentials")]
+    #[error(
+        "No usable credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or access_key_file and secret_key_file in [s3]"
+    )]
     Credentials(#[source] Box<CredentialsError>),
     /// A request that was only allowed until now.
     #[error("The time limit for this request has passed")]
@@ -84,9 +86,11 @@ pub enum Cause {
     Key(&'static str),
     #[error("{0}")]
     Setting(String),
-    #[error("The file system said no")]
+    #[error("The file system refused")]
     Io(#[source] io::Error),
-    #[error("Directory {0:?} does not exist, and neither does the one it would be created in")]
+    #[error(
+        "Directory {0:?} does not exist, and neither does the one it would be created in; check its path, or make it with mkdir -p"
+    )]
     NoDirectory(std::path::PathBuf),
 }
 

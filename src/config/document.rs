@@ -3,6 +3,7 @@
 //! The tree is walked by hand rather than through serde, so that one run tells all problems and
 //! every value keeps its position.
 
+use super::keys::OBSOLETE;
 use super::origin::{Origin, Source};
 use super::problem::Problem;
 use super::schema;
@@ -88,21 +89,22 @@ impl Document {
     fn section(&mut self, source: &Source, section: &'static str, table: &DeTable<'_>) {
         for (key, value) in in_order(table) {
             let name = key.get_ref().as_ref();
-            if let Some((_, _, reason)) = schema::OBSOLETE.iter().find(|(s, k, _)| *s == section && *k == name) {
+            if let Some((_, _, reason)) = OBSOLETE.iter().find(|(s, k, _)| *s == section && *k == name) {
                 let message = format!("`{name}` in [{section}] has no effect any more: {reason}");
                 self.obsolete.push(problem(source, &key.span(), message).help("remove the line"));
                 continue;
             }
-            let Some((known_section, known, _)) = schema::KEYS.iter().find(|(s, k, _)| *s == section && *k == name)
-            else {
+            let Some(known) = schema::find(section, name) else {
                 self.unknown_key(source, section, name, key.span());
                 continue;
             };
             match value.get_ref() {
-                DeValue::Table(headers) if *known == "extra_headers" => self.headers = entries(source, headers),
-                DeValue::Table(files) if *known == "extra_header_files" => self.header_files = entries(source, files),
+                DeValue::Table(headers) if known.name == "extra_headers" => self.headers = entries(source, headers),
+                DeValue::Table(files) if known.name == "extra_header_files" => {
+                    self.header_files = entries(source, files)
+                }
                 _ => {
-                    self.values.insert((known_section, known), located(source, value));
+                    self.values.insert((known.section, known.name), located(source, value));
                 }
             }
         }

@@ -8,6 +8,7 @@
 mod credentials;
 mod document;
 mod header_file;
+pub mod keys;
 mod origin;
 mod problem;
 mod reader;
@@ -17,6 +18,7 @@ pub mod show;
 mod signing;
 mod target;
 mod value;
+pub mod variables;
 
 pub use origin::{Origin, Place, Snippet};
 pub use problem::{ConfigError, Problem};

@@ -1,4 +1,6 @@
-//! Every key of `loft.toml`, and the nearest one to a key that is none.
+//! Questions about the keys of `loft.toml`, and the nearest one to a key that is none.
+
+use super::keys::{KEYS, Key};
 
 /// Whether a value may be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,88 +11,41 @@ pub enum Secrecy {
     Secret,
 }
 
-use Secrecy::{Partly, Public, Secret};
-
-/// Section, key, secrecy; in the order in which they are shown.
-pub const KEYS: &[(&str, &str, Secrecy)] = &[
-    ("s3", "bucket", Public),
-    ("s3", "prefix", Public),
-    ("s3", "region", Public),
-    ("s3", "endpoint", Public),
-    ("s3", "addressing_style", Public),
-    ("s3", "access_key", Partly),
-    ("s3", "secret_key", Secret),
-    ("s3", "access_key_file", Public),
-    ("s3", "secret_key_file", Public),
-    ("s3", "profile", Public),
-    ("s3", "ca_file", Public),
-    ("s3", "storage_class", Public),
-    ("s3", "extra_headers", Secret),
-    ("s3", "extra_headers_file", Public),
-    ("s3", "extra_header_files", Public),
-    ("loft", "store", Public),
-    ("loft", "upload_threads", Public),
-    ("loft", "memory_limit", Public),
-    ("loft", "compression", Public),
-    ("loft", "compression_level", Public),
-    ("loft", "signing_key_path", Public),
-    ("loft", "signing_key_paths", Public),
-    ("loft", "signing_key_name", Public),
-    ("loft", "skip_signed_by_keys", Public),
-    ("loft", "upstreams", Public),
-    ("loft", "exclude", Public),
-    ("loft", "priority", Public),
-    ("loft", "nar_listings", Public),
-    ("loft", "build_logs", Public),
-    ("loft", "debug_info", Public),
-    ("loft", "local_cache_path", Public),
-    ("loft", "scan_on_startup", Public),
-    ("loft", "populate_cache_on_startup", Public),
-    ("loft", "metrics_address", Public),
-    ("loft", "prune_enabled", Public),
-    ("loft", "prune_retention_days", Public),
-    ("loft", "prune_max_size_gb", Public),
-    ("loft", "prune_target_percentage", Public),
-    ("loft", "prune_schedule", Public),
-];
-
 pub const SECTIONS: &[&str] = &["s3", "loft"];
 
-/// Keys of the original loft that have no effect any more, and why.
-pub const OBSOLETE: &[(&str, &str, &str)] = &[
-    ("loft", "use_disk_for_large_nars", "NARs are streamed, so that none needs the disk"),
-    ("loft", "large_nar_threshold_mb", "NARs are streamed, and memory_limit bounds the memory for all of them"),
-];
+pub fn find(section: &str, name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.section == section && key.name == name)
+}
 
-pub fn secrecy(section: &str, key: &str) -> Option<Secrecy> {
-    KEYS.iter().find(|(s, k, _)| *s == section && *k == key).map(|(_, _, secrecy)| *secrecy)
+pub fn secrecy(section: &str, name: &str) -> Option<Secrecy> {
+    find(section, name).map(|key| key.secrecy)
 }
 
 /// Whether the value of any key of this name may be shown.
-pub fn is_public(key: &str) -> bool {
-    KEYS.iter().any(|(_, k, secrecy)| *k == key && *secrecy == Public)
+pub fn is_public(name: &str) -> bool {
+    KEYS.iter().any(|key| key.name == name && key.secrecy == Secrecy::Public)
 }
 
-pub fn is_known(key: &str) -> bool {
-    KEYS.iter().any(|(_, k, _)| *k == key)
+pub fn is_known(name: &str) -> bool {
+    KEYS.iter().any(|key| key.name == name)
 }
 
 /// Whether a text has the name of a key whose value may not be shown.
 pub fn names_a_secret(text: &str) -> bool {
-    KEYS.iter().any(|(_, key, secrecy)| *secrecy != Public && text.contains(key))
+    KEYS.iter().any(|key| key.secrecy != Secrecy::Public && text.contains(key.name))
 }
 
-/// What to write instead of an unknown `key` of `section` (empty: outside every section).
-pub fn suggestion(section: &str, key: &str) -> Option<String> {
-    if let Some((home, ..)) = KEYS.iter().find(|(s, k, _)| *k == key && *s != section) {
-        return Some(format!("`{key}` belongs in [{home}]"));
+/// What to write instead of an unknown key `typed` of `section` (empty: outside every section).
+pub fn suggestion(section: &str, typed: &str) -> Option<String> {
+    if let Some(key) = KEYS.iter().find(|key| key.name == typed && key.section != section) {
+        return Some(format!("`{typed}` belongs in [{}]", key.section));
     }
-    let names = KEYS.iter().filter(|(s, ..)| section.is_empty() || *s == section).map(|(_, k, _)| *k);
-    let here = nearest(key, names).map(|name| format!("did you mean `{name}`?"));
+    let names = KEYS.iter().filter(|key| section.is_empty() || key.section == section).map(|key| key.name);
+    let here = nearest(typed, names).map(|name| format!("did you mean `{name}`?"));
     here.or_else(|| {
-        let elsewhere = KEYS.iter().filter(|(s, ..)| *s != section);
-        let name = nearest(key, elsewhere.clone().map(|(_, k, _)| *k))?;
-        let (home, ..) = elsewhere.clone().find(|(_, k, _)| *k == name)?;
+        let elsewhere = KEYS.iter().filter(|key| key.section != section);
+        let name = nearest(typed, elsewhere.clone().map(|key| key.name))?;
+        let home = elsewhere.clone().find(|key| key.name == name)?.section;
         Some(format!("did you mean `{name}`, which belongs in [{home}]?"))
     })
 }

@@ -95,8 +95,15 @@ const MAX_RETENTION_DAYS: u32 = 36_500;
 const INTERVALS: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(366 * 24 * 3600);
 
 pub fn read_store(reader: &mut Reader, environment: &BTreeMap<String, String>) -> crate::store::Settings {
-    const VARIABLES: [&str; 6] =
-        ["NIX_REMOTE", "NIX_STORE_DIR", "NIX_STATE_DIR", "NIX_DAEMON_SOCKET_PATH", "HOME", "XDG_DATA_HOME"];
+    const VARIABLES: [&str; 7] = [
+        "NIX_REMOTE",
+        "NIX_STORE",
+        "NIX_STORE_DIR",
+        "NIX_STATE_DIR",
+        "NIX_DAEMON_SOCKET_PATH",
+        "HOME",
+        "XDG_DATA_HOME",
+    ];
     let store = reader.text(("loft", "store"), "a Nix store such as \"auto\", \"daemon\" or \"local\"", |_| true);
     let environment =
         environment.iter().filter(|(name, _)| VARIABLES.contains(&name.as_str())).map(|(n, v)| (n.clone(), v.clone()));

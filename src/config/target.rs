@@ -294,7 +294,7 @@ fn endpoint_fault(endpoint: &str, needs_scheme: bool) -> Option<(&'static str, &
         Ok(authority) if !authority.host().is_empty() => match authority.as_str().strip_prefix(authority.host()) {
             Some("") => None,
             Some(port) if port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok_and(|p| p > 0)) => None,
-            _ => Some(("`endpoint` has a port that is none", "ports are from 1 to 65535")),
+            _ => Some(("`endpoint` has a port that is not one", "ports are from 1 to 65535")),
         },
         _ => Some(("`endpoint` has no valid host name", URL)),
     }

@@ -15,7 +15,7 @@ pub enum PackError {
     #[error("File {path:?} changed while it was read: {change}")]
     Changed { path: PathBuf, change: &'static str },
     /// Permission denied; the daemon may still be able to read it.
-    #[error("File {path:?} may not be read")]
+    #[error("File {path:?} may not be read by this user")]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("Could not read file {path:?}")]
     Read { path: PathBuf, source: io::Error },

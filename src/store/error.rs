@@ -15,7 +15,8 @@ pub enum StoreError {
     #[error("Variable {name}={value:?} does not name a store directory")]
     StoreDir { name: &'static str, value: String, source: StorePathError },
     #[error(
-        "No Nix store can be reached. Database {}: {database_reason}. Daemon socket {}: {daemon_reason}",
+        "No Nix store can be reached. Database {}: {database_reason}. Daemon socket {}: {daemon_reason}. Start the daemon, or name \
+         another store with --store or `store` in loft.toml",
         database.display(), socket.display()
     )]
     Unreachable {
@@ -27,9 +28,9 @@ pub enum StoreError {
         remedy: Remedy,
     },
 
-    #[error("Opening the store database {} failed", file.display())]
+    #[error("Could not open the store database {}", file.display())]
     DatabaseFile { file: PathBuf, source: io::Error },
-    #[error("Reading the store database {} failed", file.display())]
+    #[error("Could not read the store database {}", file.display())]
     Database { file: PathBuf, source: rusqlite::Error },
     /// Read without locks (see `database`), and every time somebody wrote meanwhile.
     #[error("Store database {} kept changing while it was read", file.display())]
@@ -38,7 +39,7 @@ pub enum StoreError {
     #[error("Store database is damaged: table {table}, row {row}, path {path:?}: {what}")]
     Damaged { table: &'static str, row: i64, path: String, what: String },
 
-    #[error("Connecting to the Nix daemon at {} failed", socket.display())]
+    #[error("Could not connect to the Nix daemon at {}", socket.display())]
     DaemonConnect { socket: PathBuf, source: io::Error },
     #[error("The Nix daemon at {} did not answer while {doing}", socket.display())]
     DaemonLost { socket: PathBuf, doing: &'static str, source: io::Error },
@@ -47,14 +48,14 @@ pub enum StoreError {
     #[error("The Nix daemon at {} reported an error while {doing}: {message}", socket.display())]
     DaemonRefused { socket: PathBuf, doing: &'static str, message: String },
 
-    #[error("Path {path} is not valid in the store{}", referrer_text(referrer.as_ref()))]
+    #[error("Path {path} is not valid in the store{}; build or fetch it first", referrer_text(referrer.as_ref()))]
     NotValid { path: StorePath, referrer: Option<StorePath> },
     #[error("Store paths refer to each other in a circle, which no valid store contains: {}", circle(paths))]
     Cycle { paths: Vec<StorePath> },
 
     #[error("{} does not exist", typed.display())]
     NotFound { typed: PathBuf },
-    #[error("Looking at {} failed", at.display())]
+    #[error("Could not look at {}", at.display())]
     Look { at: PathBuf, source: io::Error },
     #[error("{} leads to {path}, which is not in the store (any more): build it again", typed.display())]
     Gone { typed: PathBuf, path: StorePath },

@@ -6,6 +6,18 @@ mod support;
 #[path = "../original/toml.rs"]
 mod original_toml;
 
+/// The command line's own definition, for what is made from it. Nothing here calls what it parses to.
+#[path = "../../src/bin/loft/args.rs"]
+#[allow(dead_code)]
+mod args;
+
+#[path = "../reference/page.rs"]
+mod page;
+
+#[path = "../book/blocks.rs"]
+mod book_blocks;
+
+mod book;
 mod bucket_contract;
 mod bucket_contract_runs;
 mod bucket_directory;
@@ -19,7 +31,9 @@ mod cli;
 mod completions;
 mod config;
 mod follow;
+mod help;
 mod ledger;
+mod links;
 mod metrics;
 mod original;
 mod pin;
@@ -33,6 +47,7 @@ mod prune_vast;
 mod push;
 mod push_lease;
 mod push_trouble;
+mod reference;
 mod resume;
 mod run;
 mod service;

@@ -8,7 +8,14 @@
 #[path = "../original/toml.rs"]
 mod original_toml;
 
+#[path = "../reference/page.rs"]
+mod page;
+
+#[path = "../book/blocks.rs"]
+mod book_blocks;
+
 mod action;
+mod book;
 mod bucket;
 mod check;
 mod crash;

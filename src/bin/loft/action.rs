@@ -172,7 +172,7 @@ impl Invocation {
             Some(_) if bare_used => {
                 return Err(Arguments::command().error(
                     ErrorKind::ArgumentConflict,
-                    "Flags of the bare command do not go before a verb; put the verb's own flags after it",
+                    "The flags of the older loft stand alone; put the flags of a command after it, as in `loft push --dry-run`",
                 ));
             }
             Some(Verb::Push(Push { pin: None, keep, .. })) if keep.is_given() => return Err(rule_without_pin()),

@@ -22,30 +22,38 @@ pub struct Arguments {
     pub verb: Option<Verb>,
 }
 
+// Headings of groups of options. Each argument names its own: one for a whole group would be that of what follows, too.
+const EVERYWHERE: &str = "Options of every command";
+const SETTINGS: &str = "Settings, instead of those of loft.toml";
+const PINNED: &str = "How long a pin holds, unless for ever";
+/// These stay as they were.
+const OF_THE_OLDER_LOFT: &str = "Flags of the older loft, without a command";
+
 const EXAMPLES: &str = "\
 Examples:
-  loft push ./result                       push a build and all it refers to, as loft.toml says
+  loft push ./result              # push a build and all it refers to, as loft.toml says
   loft push --to 's3://nix-cache?endpoint=http://localhost:3900&region=garage' ./result
-  loft run -- nix-build                    run a command and push what it builds, also when it fails
-  loft prune --dry-run                     what retention no longer covers, and would be removed
-  loft status                              what is in the cache, and what is still to be pushed
-  loft config show                         which settings are in effect, and where each came from
+  loft run -- nix-build           # run a command and push what it builds, also when it fails
+  loft status                     # what is in the cache, and what is still to be pushed
+  loft prune --dry-run            # what retention no longer covers, and would be removed
+  loft config show                # which settings are in effect, and where each came from
 
-Exit status: 0 all landed, 1 stopped, 2 finished but some paths did not land, 130 interrupted";
+Exit status: 0 all landed, 1 stopped and nothing more was tried, 2 finished but some paths did
+not land and each is named, 3 `loft check` found damage, 130 interrupted";
 
 #[derive(Debug, Args)]
 pub struct Global {
-    /// Configuration file [default: loft.toml, if there is one]
-    #[arg(short, long, value_name = "CONFIG", global = true)]
+    /// Configuration file [default: LOFT_CONFIG, else loft.toml if there is one]
+    #[arg(short, long, value_name = "CONFIG", global = true, help_heading = EVERYWHERE)]
     pub config: Option<PathBuf>,
     /// Tell every step on stderr (never a secret)
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub debug: bool,
     /// Tell warnings, errors and the result only
-    #[arg(short, long, global = true, conflicts_with = "debug")]
+    #[arg(short, long, global = true, conflicts_with = "debug", help_heading = EVERYWHERE)]
     pub quiet: bool,
     /// When to use colours; `auto` obeys NO_COLOR and the terminal
-    #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
+    #[arg(long, value_name = "WHEN", default_value = "auto", global = true, help_heading = EVERYWHERE)]
     pub color: Color,
 }
 
@@ -60,7 +68,7 @@ pub enum Color {
 /// Flags of the original loft; without any of them, bare `loft` watches the store.
 #[derive(Debug, Default, PartialEq, Eq, Args)]
 #[group(id = "actions", multiple = false)]
-#[command(next_help_heading = "Flags of the bare command")]
+#[command(next_help_heading = OF_THE_OLDER_LOFT)]
 pub struct BareAction {
     /// Empty the ledger (the local memory of what the bucket has) and exit
     #[arg(long)]
@@ -68,13 +76,13 @@ pub struct BareAction {
     /// Forget that the first scan of the store was done and exit
     #[arg(long)]
     pub reset_initial_scan: bool,
-    /// Check the whole store against the bucket without the ledger, push what is missing, exit
+    /// Check the whole store against the bucket without the ledger, push what is missing and exit
     #[arg(long)]
     pub force_scan: bool,
     /// Fill the ledger from a listing of the bucket and exit
     #[arg(long)]
     pub populate_cache: bool,
-    /// Push this path with its closure and exit (repeatable)
+    /// Push this path with its closure and exit (repeatable); as `loft push`
     #[arg(long, value_name = "PATH")]
     pub upload_path: Vec<PathBuf>,
     /// Remove what retention no longer covers and exit; as `loft prune`
@@ -94,7 +102,7 @@ pub struct Bare {
     #[command(flatten)]
     pub action: BareAction,
     /// Say what would be done and do nothing
-    #[arg(long, help_heading = "Flags of the bare command")]
+    #[arg(long, help_heading = OF_THE_OLDER_LOFT)]
     pub dry_run: bool,
 }
 
@@ -103,27 +111,57 @@ pub enum Verb {
     Push(Push),
     Run(Run),
     Watch(Watch),
-    /// Nix's post-build hook: queue $OUT_PATHS for the service, in milliseconds; always exits 0
+    /// Hand what Nix has built to the service: for Nix's post-build-hook
+    ///
+    /// Queues $OUT_PATHS in milliseconds and always exits 0, so that no build fails for it. Without the hook the service sees
+    /// builds by itself, a few moments later.
     #[command(after_help = "\
 Nix runs the hook after each build, as root, and waits for it. In nix.conf:
   post-build-hook = /etc/nix/loft-hook
+
 where that is an executable file with:
   #!/bin/sh
   loft -c /etc/loft.toml hook || true
+
 The service is handed the paths at once; while it does not run they wait in its queue.")]
     Hook,
     Status(Status),
     Check(Check),
     Sign(Sign),
     /// Make signing keys and show their public half
-    #[command(subcommand)]
+    ///
+    /// Whoever pushes signs with the secret half; clients trust the public half by `trusted-public-keys` of nix.conf.
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  loft key generate cache.example.org-1 --out signing-key
+  loft key show signing-key"
+    )]
     Key(Key),
     /// Show the effective configuration, or check it
-    #[command(subcommand)]
+    ///
+    /// Where loft does something else than loft.toml seems to say, `show` tells what is in effect and who said so.
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  loft config show
+  loft -c /etc/loft.toml config check"
+    )]
     Config(Config),
     Prune(Prune),
     /// Keep paths in the cache under a name, whatever their age
-    #[command(subcommand)]
+    ///
+    /// For releases, and for what machines run: a prune spares what is pinned, and all that it refers to.
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  loft pin add release-24 ./result
+  loft pin list
+  loft pin rm release-24"
+    )]
     Pin(Pin),
     Completions(Completions),
     Man(Man),
@@ -133,31 +171,38 @@ The service is handed the paths at once; while it does not run they wait in its 
 #[derive(Debug, Args)]
 pub struct Settings {
     /// Where to: s3://BUCKET?endpoint=…&region=… or file:///DIRECTORY [env: LOFT_CACHE]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help_heading = SETTINGS)]
     pub to: Option<String>,
-    /// Compression level: zstd 1 to 22 (3), xz 0 to 9 (6)
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    /// Compression level (`compression_level`): zstd 1 to 22, else 3; xz 0 to 9, else 6
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = SETTINGS)]
     pub level: Option<i64>,
-    /// Uploads in flight (`upload_threads` of the configuration)
-    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
+    /// Paths worked on at once (`upload_threads`)
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, help_heading = SETTINGS)]
     pub jobs: Option<i64>,
-    /// Sign with the secret key in this file (repeatable); replaces the configured keys
-    #[arg(long, value_name = "FILE")]
+    /// Sign with the secret key in this file (repeatable), instead of the configured keys
+    #[arg(long, value_name = "FILE", help_heading = SETTINGS)]
     pub signing_key: Vec<PathBuf>,
     /// Nix store to read: auto, daemon, local, unix://SOCKET, local?root=DIR or a chroot store's directory
-    #[arg(long, value_name = "STORE")]
+    #[arg(long, value_name = "STORE", help_heading = SETTINGS)]
     pub store: Option<String>,
 }
 
 /// Push store paths with everything they refer to
 ///
-/// A path may be a store path, something inside one, or a symlink such as ./result.
+/// For what is built already, by hand or as a step in CI; `loft run` pushes while a command builds, and `loft watch` whatever
+/// a machine builds. A path may be a store path, something inside one, or a symlink such as ./result. What the cache has,
+/// and what `skip_signed_by_keys` leaves to other caches, is not sent.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   loft push ./result
-  nix path-info --all | loft push -
-  loft push --dry-run --json ./result      what would be pushed, one JSON object a line")]
+  loft push --to file:///srv/cache --signing-key signing-key ./result
+  loft push --pin nightly --keep-last 7 ./result   # prunes spare the last seven of this name
+  nix-store --query --requisites ./result | loft push -
+  loft push --dry-run --json ./result              # what would be sent, one JSON object a line
+
+Exit status: 0 all landed, 1 stopped and nothing more was tried, 2 finished but some paths did
+not land and each is named, 130 interrupted")]
 pub struct Push {
     /// Store paths or symlinks to them; `-` reads one per line from stdin
     #[arg(value_name = "PATH", required_unless_present = "all")]
@@ -165,7 +210,7 @@ pub struct Push {
     /// Push every valid path of the store
     #[arg(long, conflicts_with = "paths")]
     pub all: bool,
-    /// Push the paths alone; what they refer to must be in the cache already
+    /// Push the paths alone; what they refer to must be in the cache already, or they do not land
     #[arg(long)]
     pub no_closure: bool,
     /// Keep the paths in the cache under this name, whatever their age
@@ -185,12 +230,14 @@ pub struct Push {
 
 /// Push what becomes valid in the store, from now on and since the last time
 ///
-/// Bare `loft` does the same. With `scan_on_startup` in loft.toml, what the store has already is pushed first, once.
+/// For a machine that builds, as a service that runs for ever: packages and the NixOS module bring one. Bare `loft` does the same.
+/// With `scan_on_startup` in loft.toml, what the store has already is pushed first, once; with `prune_enabled` it prunes, too.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   loft -c /etc/loft.toml watch
   loft watch --to 's3://nix-cache?endpoint=http://localhost:3900&region=garage'
+
 SIGTERM settles what is in flight and leaves the rest queued; SIGHUP rereads loft.toml and keys.")]
 pub struct Watch {
     /// Say what would be pushed and send nothing
@@ -202,13 +249,14 @@ pub struct Watch {
 
 /// Run a command and push everything that becomes valid in the store meanwhile, also when it fails
 ///
-/// Builds are pushed while the command still runs, and the rest after it. The command has the terminal and the
-/// pipes; loft tells warnings alone until it has ended. Signals are passed on to it.
+/// For jobs in CI, and machines without the service. Builds are pushed while the command still runs, and the rest after it.
+/// The command has the terminal and the pipes; loft tells warnings alone until it has ended. Signals are passed on to it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   loft run -- nix-build
   loft -c ci/loft.toml run -- sh -c 'nix-build -A tests && nix-build -A docs'
+
 In GitHub Actions, with LOFT_CACHE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in `env:`
   - run: loft run --signing-key \"$RUNNER_TEMP/key\" -- nix build
 
@@ -230,13 +278,16 @@ pub struct Run {
 
 /// Tell what is in the cache, and what is still to be pushed
 ///
-/// Changes nothing: neither the bucket nor the ledger, and makes no ledger where there is none.
+/// To see whether the service keeps up, and what fills the bucket. Changes nothing: neither the bucket nor the ledger, and makes
+/// no ledger where there is none.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   loft status
   loft status --local --json | jq .local.queue
-  loft status --prometheus /var/lib/node_exporter/loft.prom    from a timer, for the textfile collector")]
+  loft status --prometheus /var/lib/node_exporter/loft.prom   # by a timer, for node_exporter
+
+Exit status: 0 told, whatever is queued; 1 the bucket or the ledger could not be read")]
 pub struct Status {
     /// Which cache: s3://BUCKET?endpoint=…&region=… or file:///DIRECTORY [env: LOFT_CACHE]
     #[arg(long, value_name = "URL")]
@@ -261,6 +312,7 @@ pub enum Key {
     #[command(after_help = "\
 Example:
   loft key generate cache.example.org-1 --out /etc/loft/signing-key
+
 Put the line it prints into trusted-public-keys of the clients' nix.conf, and the file's path into
 signing_key_path of loft.toml.")]
     Generate {
@@ -273,8 +325,9 @@ signing_key_path of loft.toml.")]
     /// Print the public key that belongs to a secret key file
     #[command(after_help = "\
 Example:
-  loft key show /etc/loft/signing-key      prints NAME:BASE64 for trusted-public-keys")]
+  loft key show /etc/loft/signing-key   # prints NAME:BASE64, for trusted-public-keys")]
     Show {
+        /// The secret key's file
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
@@ -284,17 +337,22 @@ Example:
 pub enum Config {
     /// Print every setting, its value and where it came from; secrets are left out
     #[command(after_help = "\
-Example:
-  loft -c /etc/loft.toml config show")]
+Examples:
+  loft -c /etc/loft.toml config show
+  loft config show --json | jq '.settings[] | select(.origin.kind != \"default\")'")]
     Show {
         /// Print one JSON object
         #[arg(long)]
         json: bool,
     },
-    /// Check the configuration and the signing keys; unknown keys count as errors
+    /// Check the configuration and the files that it names; unknown keys count as errors
+    ///
+    /// Before a service is started with it, or in CI for a file that is deployed. Asks the bucket nothing.
     #[command(after_help = "\
 Example:
-  loft -c loft.toml config check && echo fine")]
+  loft -c loft.toml config check && echo fine
+
+Exit status: 0 it can be used, 1 it cannot, and every mistake is named")]
     Check,
 }
 
@@ -306,9 +364,9 @@ Example:
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  loft prune --dry-run                     what would go, and why
+  loft prune --dry-run           # what would go, and why
   loft prune --retention 90 --max-size 500GiB
-  loft prune --list-trash                  what can be undone, and until when
+  loft prune --list-trash        # what can be undone, and until when
   loft prune --undo 01JQXK3V9T6M8Y2Z4B7C5D1E0F
 
 Exit status: 0 done, 1 refused or stopped, 2 finished but something could not be removed or is left
@@ -333,13 +391,13 @@ pub struct Prune {
     #[arg(long, conflicts_with_all = ["dry_run", "all", "remove_most", "retention", "max_size"])]
     pub list_trash: bool,
     /// Which cache: s3://BUCKET?endpoint=…&region=… or file:///DIRECTORY [env: LOFT_CACHE]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help_heading = SETTINGS)]
     pub to: Option<String>,
     /// Keep what was pushed within so many days (`prune_retention_days`)
-    #[arg(long, value_name = "DAYS", allow_negative_numbers = true)]
+    #[arg(long, value_name = "DAYS", allow_negative_numbers = true, help_heading = SETTINGS)]
     pub retention: Option<i64>,
     /// Keep no more than this, such as 500GiB or 2TB (`prune_max_size_gb`)
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = SETTINGS)]
     pub max_size: Option<u64>,
 }
 
@@ -352,10 +410,10 @@ fn size(text: &str) -> Result<u64, String> {
 #[derive(Debug, Default, Args)]
 pub struct PinRule {
     /// Let the pin hold for so many days
-    #[arg(long, value_name = "N", conflicts_with = "keep_last", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    #[arg(long, value_name = "N", conflicts_with = "keep_last", value_parser = clap::value_parser!(u32).range(1..=36_500), help_heading = PINNED)]
     pub keep_days: Option<u32>,
     /// Let it hold while it is among the newest N of its name
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = PINNED)]
     pub keep_last: Option<u32>,
 }
 
@@ -372,7 +430,7 @@ pub enum Pin {
 Examples:
   loft pin add release-24 ./result
   loft pin add nightly ./result --keep-last 7
-  loft push --pin nightly --keep-last 7 ./result     pushes as well")]
+  loft push --pin nightly --keep-last 7 ./result   # pushes as well")]
     Add {
         /// Letters, digits, `-`, `_` and `.`; the same name may be pinned again
         #[arg(value_parser = pin_name)]
@@ -387,7 +445,12 @@ Examples:
         to: Option<String>,
     },
     /// Remove the pins of a name; what they kept goes by its age then
+    #[command(after_help = "\
+Examples:
+  loft pin rm release-24
+  loft pin rm nightly --all-but-last 7")]
     Rm {
+        /// The name
         #[arg(value_parser = pin_name)]
         name: String,
         /// Leave the newest N
@@ -398,6 +461,10 @@ Examples:
         to: Option<String>,
     },
     /// List all pins, each with its rule
+    #[command(after_help = "\
+Examples:
+  loft pin list
+  loft pin list --json | jq -r .name")]
     List {
         /// One JSON object a line
         #[arg(long)]
@@ -410,13 +477,13 @@ Examples:
 
 /// Check that the cache holds what it promises; with --repair, mend it
 ///
-/// Reads all narinfos (each version once, the ledger keeps copies) and lists all NARs; the NARs themselves with
+/// Now and then from a timer, and whenever something seems wrong. Reads all narinfos (each version once, the ledger keeps copies) and lists all NARs; the NARs themselves with
 /// --read-data. Without --repair nothing is changed but a probe object. docs/checking.md tells what is looked at.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   loft check
-  loft check --read-data=3/30              from a nightly timer: all data is read in 30 nights
+  loft check --read-data=3/30    # a thirtieth each night: all data is read in a month
   loft check --repair
   loft check --json | jq 'select(.severity == \"damage\")'
 
@@ -449,15 +516,15 @@ pub struct Check {
     pub settings: Settings,
 }
 
-/// Sign what is in the cache with the configured keys: after a new key was made, say
+/// Sign what is in the cache already with the configured keys
 ///
-/// Nothing is signed on the cache's word alone: a path must carry a valid signature by a trusted key, or its data is read
+/// After a new key was made, or where paths were pushed without one. Nothing is signed on the cache's word alone: a path must carry a valid signature by a trusted key, or its data is read
 /// and hashed with --read-data.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   loft sign --dry-run
-  loft sign --signing-key new.secret --trusted-public-key cache.example.org-1:BASE64
+  loft sign --signing-key new.secret --trusted-public-key \"$(loft key show old.secret)\"
 
 Exit status: 0 all are signed, 1 stopped, 2 some are not, 130 interrupted")]
 pub struct Sign {
@@ -484,9 +551,10 @@ pub struct Sign {
 #[command(after_help = "\
 Examples:
   loft completions bash > ~/.local/share/bash-completion/completions/loft
-  loft completions zsh > ~/.zfunc/_loft            with ~/.zfunc in fpath, before compinit
+  loft completions zsh > ~/.zfunc/_loft      # with ~/.zfunc in fpath, before compinit
   loft completions fish > ~/.config/fish/completions/loft.fish")]
 pub struct Completions {
+    /// Whose completions
     pub shell: Shell,
 }
 

@@ -16,9 +16,8 @@ pub fn generate(name: &str, out: Option<&Path>) -> Result<Exit, Failure> {
     let file = match out {
         Some(file) => file.to_owned(),
         None if name.as_str().contains('/') => {
-            return Err(
-                Failure::new(format!("The key name {name} cannot name a file")).hint("give one with --out FILE")
-            );
+            return Err(Failure::new(format!("The key name {name} does not do as a file's name"))
+                .hint("give one with --out FILE"));
         }
         None => PathBuf::from(format!("{name}.secret")),
     };

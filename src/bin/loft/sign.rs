@@ -24,8 +24,9 @@ pub fn sign(invocation: &Invocation, request: &SignRequest) -> Result<Exit, Fail
     let signing = loaded.signing_keys()?;
     config::tell_warnings(&signing.warnings);
     if signing.keys.is_empty() {
-        return Err(Failure::new("No signing key is configured, so there is nothing to sign with")
-            .hint("--signing-key FILE or signing_key_path; loft key generate NAME makes one"));
+        return Err(Failure::new("No signing key is configured, so there is nothing to sign with").hint(
+            "name one with --signing-key FILE or signing_key_path in loft.toml; `loft key generate NAME` makes one",
+        ));
     }
     let trusted = match request.trusted.is_empty() {
         true => signing.keys.iter().map(SecretKey::public).collect(),

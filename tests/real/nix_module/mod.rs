@@ -6,6 +6,7 @@ mod mistakes;
 mod options;
 mod other_systems;
 mod package;
+mod reference;
 mod service;
 mod unit;
 
