@@ -115,15 +115,22 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     }
 
     let mut layers = Layers { values, headers, header_files };
-    let directory = url(sources).and_then(|(url, origin)| {
-        let directory = target::lay_url(&mut layers, url, &origin, &mut problems, &mut warnings)?;
-        Some((directory, origin))
-    });
+    // The file's own URL first: one that was typed may name just another bucket of the same server.
+    let (in_file, typed) = (target::url_in_file(&layers.values), url(sources));
+    if typed.is_some() {
+        layers.values.remove(&target::CACHE);
+    }
+    let mut directory = None;
+    for (url, origin) in in_file.into_iter().chain(typed) {
+        let found = target::lay_url(&mut layers, &url, &origin, &mut problems, &mut warnings);
+        directory = found.map(|path| (path, origin));
+    }
     credentials::lay(&mut layers, &sources.environment, &mut problems);
     target::lay_aws_variables(&mut layers.values, &sources.environment);
     lay_flags(&mut layers.values, &sources.flags);
 
     let mut reader = Reader::new(source, layers.values);
+    target::read_cache(&mut reader);
     let s3 = target::read(&mut reader, layers.headers, layers.header_files, &sources.environment);
     let bucket = match directory {
         Some((path, origin)) => {
@@ -135,6 +142,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     };
     let settings = Settings {
         bucket,
+        public_url: settings::read_public_url(&mut reader),
         store: settings::read_store(&mut reader, &sources.environment),
         packing: settings::read_packing(&mut reader),
         signing: settings::read_signing(&mut reader),
@@ -199,11 +207,11 @@ fn read_limited(path: &Path) -> io::Result<String> {
     })
 }
 
-/// The URL that names the bucket.
-fn url(sources: &Sources) -> Option<(&str, Origin)> {
-    let flag = sources.flags.to.as_deref().map(|url| (url, Origin::Flag("--to")));
+/// The URL that names the bucket for this run.
+fn url(sources: &Sources) -> Option<(String, Origin)> {
+    let flag = sources.flags.to.clone().map(|url| (url, Origin::Flag("--to")));
     let variable = || sources.environment.get(URL_VARIABLE).filter(|url| !url.is_empty());
-    flag.or_else(|| variable().map(|url| (url.as_str(), Origin::Environment(URL_VARIABLE.to_owned()))))
+    flag.or_else(|| variable().map(|url| (url.clone(), Origin::Environment(URL_VARIABLE.to_owned()))))
 }
 
 fn lay_flags(values: &mut BTreeMap<document::Name, Located>, flags: &Flags) {

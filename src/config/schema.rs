@@ -28,6 +28,8 @@ pub const KEYS: &[(&str, &str, Secrecy)] = &[
     ("s3", "extra_headers", Secret),
     ("s3", "extra_headers_file", Public),
     ("s3", "extra_header_files", Public),
+    ("loft", "cache", Public),
+    ("loft", "public_url", Public),
     ("loft", "store", Public),
     ("loft", "upload_threads", Public),
     ("loft", "memory_limit", Public),
