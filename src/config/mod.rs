@@ -47,8 +47,10 @@ const MAX_FILE: u64 = 1 << 20;
 /// All that a configuration is made of.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    /// `-c`: must exist.
+    /// `-c`: must exist,
     pub file: Option<PathBuf>,
+    /// unless it is about to be written.
+    pub file_may_be_missing: bool,
     pub environment: BTreeMap<String, String>,
     pub flags: Flags,
     /// Unknown keys are errors (`loft config check`) rather than warnings.
@@ -161,6 +163,12 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     Ok(Loaded { settings, warnings, effective: reader.effective, looked_at })
 }
 
+/// The file that these sources name or imply, whether it is there or not.
+pub fn file(sources: &Sources) -> PathBuf {
+    let variable = || sources.environment.get(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    sources.file.clone().or_else(variable).unwrap_or_else(|| PathBuf::from(DEFAULT_FILE))
+}
+
 /// The file, if there is one, and what to say of it when it names no bucket.
 fn read_file(sources: &Sources) -> Result<(Option<Source>, String), ConfigError> {
     let variable = sources.environment.get(FILE_VARIABLE).filter(|path| !path.is_empty());
@@ -174,6 +182,9 @@ fn read_file(sources: &Sources) -> Result<(Option<Source>, String), ConfigError>
         (Ok(text), _) => {
             let looked = format!("{shown} has no bucket in [s3]");
             Ok((Some(Source::new(path, text)), looked))
+        }
+        (Err(error), Some(_)) if error.kind() == io::ErrorKind::NotFound && sources.file_may_be_missing => {
+            Ok((None, format!("there is no {shown}")))
         }
         (Err(error), None) if error.kind() == io::ErrorKind::NotFound => {
             Ok((None, format!("there is no {DEFAULT_FILE} in the current directory")))

@@ -267,7 +267,9 @@ pub fn read_public_url(reader: &mut Reader) -> Option<String> {
     let name = ("loft", "public_url");
     let given = reader.text(name, "the web address that clients read, such as \"https://cache.example.org\"", |text| {
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-        rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['@', '?', '#']) && !rest.contains(char::is_whitespace))
+        rest.is_some_and(|rest| {
+            !rest.is_empty() && !rest.contains(['@', '?', '#']) && !rest.contains(char::is_whitespace)
+        })
     });
     given.map(|given| given.value.trim_end_matches('/').to_owned())
 }

@@ -26,7 +26,9 @@ pub enum SubstituterError {
     Scheme(String),
     #[error("{0:?} cannot stand in nix.conf: it has white space, a `#` or a control character")]
     Word(String),
-    #[error("A cache's URL must not hold a user name or a password: name a netrc file (--netrc) or a profile (--profile)")]
+    #[error(
+        "A cache's URL must not hold a user name or a password: name a netrc file (--netrc) or a profile (--profile)"
+    )]
     Secret,
     #[error(transparent)]
     Cache(#[from] crate::bucket::UrlError),
@@ -46,8 +48,8 @@ pub enum Form {
 }
 
 impl Substituter {
-    /// A URL as somebody typed it.
-    pub fn parse(text: &str) -> Result<Self, SubstituterError> {
+    /// A URL as somebody typed it; a profile is for `s3://` alone.
+    pub fn parse(text: &str, profile: Option<&str>) -> Result<Self, SubstituterError> {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(SubstituterError::Scheme(text.to_owned()));
         };
@@ -59,7 +61,7 @@ impl Substituter {
         }
         match scheme {
             "http" | "https" if !rest.is_empty() => Ok(Self(text.trim_end_matches('/').to_owned())),
-            "s3" | "file" => Self::of(&CacheUrl::parse(text)?.target, None),
+            "s3" | "file" => Self::of(&CacheUrl::parse(text)?.target, profile),
             _ => Err(SubstituterError::Scheme(text.to_owned())),
         }
     }

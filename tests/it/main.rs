@@ -9,6 +9,7 @@ mod original_toml;
 mod bucket_contract;
 mod bucket_contract_runs;
 mod bucket_directory;
+mod bucket_permissions;
 mod bucket_quirks;
 mod bucket_retry;
 mod bucket_s3;

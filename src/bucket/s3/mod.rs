@@ -25,7 +25,9 @@ pub use credentials::CredentialsError;
 use super::error::{BucketError, Cause, Refusal};
 use super::http::Trust;
 use super::settings::{DEFAULT_REGION, S3Settings};
-use super::{Body, Bucket, Headers, Key, ObjectInfo, Page, Part, Prefix, Quirks, RequestKind, Requests, Switch, Upload};
+use super::{
+    Body, Bucket, Headers, Key, ObjectInfo, Page, Part, Prefix, Quirks, RequestKind, Requests, Switch, Upload,
+};
 use crate::clock::Clock;
 use address::Address;
 use answer::Answer;
