@@ -1,6 +1,6 @@
 //! What to type where loft may not do it itself.
 
-use crate::bucket::{S3Settings, Target};
+use crate::bucket::{BucketError, S3Settings, Switch, Target};
 
 /// Garage's region by default; other servers hardly ever have it.
 fn is_garages(settings: &S3Settings) -> bool {
@@ -43,10 +43,28 @@ pub fn allow(target: &Target, key: &str) -> String {
     }
 }
 
-/// How to let everybody read.
-pub fn publish(settings: &S3Settings) -> String {
+/// How to let everybody read, where nobody has asked for it yet.
+pub fn public(settings: &S3Settings) -> String {
     match is_garages(settings) {
-        true => format!("garage bucket website --allow {}", settings.bucket),
-        false => "docs/providers.md tells how, for each kind of store".to_owned(),
+        true => {
+            format!("loft init --public http://{}.ROOT_DOMAIN:3902, the address of Garage's [s3_web]", settings.bucket)
+        }
+        false => "docs/providers.md tells how; then loft init --public URL".to_owned(),
+    }
+}
+
+/// What to do where it was asked for and did not work.
+pub fn publish(target: &Target, tried: Option<&Result<Switch, BucketError>>) -> String {
+    match (target, tried) {
+        (Target::S3(settings), Some(Ok(Switch::On | Switch::WasOn))) => format!(
+            "the bucket's website is on, so the address is another: {} followed by root_domain of Garage's [s3_web], or a name \
+             given by garage bucket alias",
+            settings.bucket
+        ),
+        (Target::S3(settings), _) if is_garages(settings) => {
+            format!("garage bucket website --allow {}", settings.bucket)
+        }
+        (Target::S3(_), _) => "docs/providers.md tells how, for each kind of store".to_owned(),
+        (Target::Directory(_), _) => "let a web server hand out the directory at this address".to_owned(),
     }
 }

@@ -5,9 +5,9 @@ use super::new_file::{replace, write_new};
 use super::nix_conf::{NixConf, Setting};
 use super::reading::Reading;
 use crate::nix::PublicKey;
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// What was done.
@@ -110,10 +110,11 @@ fn read(named: &Path, store_dir: &Path) -> Result<(PathBuf, Option<String>), Set
 /// A folder of Nix's own (`/etc/nix`, `~/.config/nix`) is made; any other must be there.
 fn prepare_folder(file: &Path) -> Result<(), SetupError> {
     match file.parent() {
+        // Readable by all, whatever the umask, as what is in it must be.
         Some(folder) if folder.ends_with("nix") && !folder.exists() => DirBuilder::new()
             .recursive(true)
-            .mode(0o755)
             .create(folder)
+            .and_then(|()| std::fs::set_permissions(folder, Permissions::from_mode(0o755)))
             .map_err(|source| SetupError::Write { file: file.to_owned(), source }),
         _ => Ok(()),
     }

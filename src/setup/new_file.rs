@@ -2,18 +2,20 @@
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Makes a file that was not there; [`AlreadyExists`](io::ErrorKind::AlreadyExists) where it was, and then nothing happens.
-/// Nobody sees it half-written, and its mode is right from the start.
+/// Nobody sees it half-written, and its mode is right from the start, whatever the umask: a key is nobody else's, and
+/// a `nix.conf` that users cannot read would stop their Nix.
 pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     // Cheaper than finding out at the end, and no other error for a folder that cannot be written.
     if std::fs::symlink_metadata(path).is_ok() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     let (unfinished, mut file) = unfinished(path, mode)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let exact = file.set_permissions(Permissions::from_mode(mode));
+    let written = exact.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
     let linked = written.and_then(|()| std::fs::hard_link(&unfinished, path));
     let removed = std::fs::remove_file(&unfinished);
     match linked {
@@ -41,7 +43,7 @@ pub fn replace(path: &Path, old: &[u8], new: &[u8]) -> io::Result<PathBuf> {
         if (made.uid(), made.gid()) != (before.uid(), before.gid()) {
             std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid()))?;
         }
-        file.set_permissions(Permissions::from(before.permissions()))?;
+        file.set_permissions(before.permissions())?;
         file.write_all(new)?;
         file.sync_all()?;
         std::fs::rename(&unfinished, path)

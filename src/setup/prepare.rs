@@ -10,7 +10,7 @@ use super::public::{Access, Question, look};
 use super::reading::{Reading, Substituter};
 use super::{SetupError, hints};
 use crate::bucket::permissions::{self, Action, Permissions};
-use crate::bucket::{Bucket, BucketError, CacheInfo, Cause, Key, Lifecycle, Quirks, Target};
+use crate::bucket::{Bucket, BucketError, CacheInfo, Cause, Key, Lifecycle, Quirks, Switch, Target};
 use crate::clock::Clock;
 use crate::config::{KeyFile, Loaded, Problem};
 use crate::nix::{KeyName, PublicKey};
@@ -195,7 +195,7 @@ pub async fn prepare(
     let generation = record.as_ref().map(|record| record.generation.as_str());
     let question = Question { target, url, switch: options.public.is_some(), generation, dry_run: options.dry_run };
     let access = if is_there { look(bucket.as_ref(), &question).await? } else { not_yet(&question) };
-    if matches!(access, Access::Everybody { switched: true, .. }) {
+    if matches!(access, Access::Everybody { switched: true, .. } | Access::Nobody { tried: Some(Ok(Switch::On)), .. }) {
         done(Made::New);
     }
     told(Step::Access(&access));
@@ -342,7 +342,7 @@ fn not_yet(question: &Question<'_>) -> Access {
         (url, _) => Access::Nobody {
             url: url.unwrap_or_default().to_owned(),
             why: "the bucket is not there yet".to_owned(),
-            failed: None,
+            tried: None,
         },
     }
 }

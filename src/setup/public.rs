@@ -19,8 +19,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(300);
 pub enum Access {
     /// Everybody, at this address.
     Everybody { url: String, switched: bool },
-    /// Nobody at this address, and why; an attempt to change that, if it failed.
-    Nobody { url: String, why: String, failed: Option<BucketError> },
+    /// Nobody at this address, and why; what came of an attempt to change that.
+    Nobody { url: String, why: String, tried: Option<Result<Switch, BucketError>> },
     /// A directory: whoever can read its files.
     Directory,
     /// A dry run would switch it on.
@@ -49,16 +49,14 @@ pub async fn look(bucket: &dyn Bucket, question: &Question<'_>) -> Result<Access
         return Ok(Access::Everybody { url, switched: false });
     };
     if !question.switch {
-        return Ok(Access::Nobody { url, why, failed: None });
+        return Ok(Access::Nobody { url, why, tried: None });
     }
     if question.dry_run {
         return Ok(Access::WouldSwitch { url });
     }
-    match bucket.open_to_all().await {
-        Err(error) => return Ok(Access::Nobody { url, why, failed: Some(error) }),
-        Ok(Switch::None) => return Ok(Access::Nobody { url, why, failed: None }),
-        Ok(Switch::WasOn) => return Ok(Access::Nobody { url, why, failed: None }),
-        Ok(Switch::On) => {}
+    let tried = bucket.open_to_all().await;
+    if !matches!(tried, Ok(Switch::On)) {
+        return Ok(Access::Nobody { url, why, tried: Some(tried) });
     }
     for _ in 0..LOOKS {
         match obstacle(&url, &ca_file, question.generation).await? {
@@ -67,7 +65,7 @@ pub async fn look(bucket: &dyn Bucket, question: &Question<'_>) -> Result<Access
         }
         tokio::time::sleep(BETWEEN_LOOKS).await;
     }
-    Ok(Access::Nobody { url, why, failed: None })
+    Ok(Access::Nobody { url, why, tried: Some(tried) })
 }
 
 fn ca_file(target: &Target) -> Option<PathBuf> {
@@ -92,7 +90,7 @@ async fn obstacle(
         Err(why) => return Ok(Some(why)),
         Ok(Public::Read(bytes)) => bytes,
         Ok(Public::Absent) => return Ok(Some("there is no nix-cache-info (404)".to_owned())),
-        Ok(Public::Refused) => return Ok(Some("reading wants credentials (403)".to_owned())),
+        Ok(Public::Refused) => return Ok(Some("it wants credentials (403)".to_owned())),
         Ok(Public::Odd(status)) => return Ok(Some(format!("the answer is {status}"))),
     };
     if CacheInfo::parse(&info).is_err() {

@@ -187,7 +187,7 @@ fn line(step: &Step<'_>, name: &str, target: &Target, options: &Options<'_>) -> 
             }
             Lifecycle::Unknown(_) => String::new(),
         },
-        Step::Access(access) => row("reading", &reading(access, target)),
+        Step::Access(access) => row("reading", &reading(access, target, options.public.is_some())),
     }
 }
 
@@ -206,22 +206,22 @@ fn difference(found: &CacheInfo, wanted: &CacheInfo) -> String {
     format!("  {}; loft never changes it\n", parts.join(", "))
 }
 
-fn reading(access: &Access, target: &Target) -> String {
-    let publish = |target: &Target| match target {
-        Target::S3(settings) => hints::publish(settings),
-        Target::Directory(_) => "let a web server hand out the directory at this address".to_owned(),
-    };
+fn reading(access: &Access, target: &Target, asked: bool) -> String {
     match access {
         Access::Everybody { url, switched: true } => format!("everybody, at {url}: switched on"),
         Access::Everybody { url, switched: false } => format!("everybody, at {url}"),
         Access::WouldSwitch { url } => format!("everybody, at {url}: would be switched on"),
         Access::Directory => "whoever can read its files".to_owned(),
-        Access::Nobody { url, why, failed } => {
-            let mut text = format!("with credentials only; at {url} {why}");
-            if let Some(error) = failed {
+        Access::Nobody { url, why, tried } => {
+            let mut text = format!("with credentials only ({url}: {why})");
+            if let Some(Err(error)) = tried {
                 text.push_str(&format!("\nwarning: {}", chain(error)));
             }
-            format!("{text}\n  hint: to let everybody read: {}", publish(target))
+            let hint = match (tried, target) {
+                (None, Target::S3(settings)) if !asked => format!("to let everybody read: {}", hints::public(settings)),
+                (tried, target) => hints::publish(target, tried.as_ref()),
+            };
+            format!("{text}\n  hint: {hint}")
         }
     }
 }
