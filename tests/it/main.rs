@@ -20,6 +20,7 @@ mod cli;
 mod completions;
 mod config;
 mod follow;
+mod init;
 mod ledger;
 mod metrics;
 mod original;
