@@ -45,4 +45,5 @@ mod status;
 mod store;
 mod store_daemon;
 mod survey;
+mod use_cache;
 mod watch;
