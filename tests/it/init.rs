@@ -185,7 +185,8 @@ async fn who_may_only_read_hears_so() {
     let user = User::new();
     denies_writing(&server);
     // Nothing is there yet, and nothing can be made.
-    user.run(1, &["init", &url(&server)]).tells(&["these credentials may not put objects", "Could not put nix-cache-info"]);
+    user.run(1, &["init", &url(&server)])
+        .tells(&["these credentials may not put objects", "Could not put nix-cache-info"]);
     assert!(user.files().is_empty());
     server.memory.clear_hook();
     user.run(0, &["init", &url(&server)]);
@@ -200,7 +201,11 @@ async fn a_foreign_nix_cache_info_is_never_overwritten() {
     for (text, code, told) in [
         ("StoreDir: /data/store\n", 1, &["belongs to the store directory /data/store", "never overwritten"][..]),
         ("<html>\n", 1, &["is not one", "never overwritten"]),
-        ("StoreDir: /nix/store\nPriority: 30\n", 0, &["priority is 30 where 41 is configured", "WantMassQuery", "never changes it"]),
+        (
+            "StoreDir: /nix/store\nPriority: 30\n",
+            0,
+            &["priority is 30 where 41 is configured", "WantMassQuery", "never changes it"],
+        ),
         ("WantMassQuery: 1\nPriority: 41\n", 0, &["does not say for which store directory"]),
     ] {
         let server = garage(Own::default()).await;
@@ -263,7 +268,9 @@ async fn a_key_that_is_there_is_used_and_never_replaced() {
     let junk = user.at("junk");
     fs::write(&junk, "no key\n").unwrap();
     let other = User::new();
-    other.run(1, &["init", &url(&server), "--signing-key", junk.to_str().unwrap()]).tells(&["is not a secret key file"]);
+    other
+        .run(1, &["init", &url(&server), "--signing-key", junk.to_str().unwrap()])
+        .tells(&["is not a secret key file"]);
     assert_eq!(fs::read_to_string(&junk).unwrap(), "no key\n");
     // A name that is asked for names the file as well.
     other.run(0, &["init", &url(&server), "--key-name", "cache.example.org-7"]);
@@ -276,7 +283,8 @@ async fn everybody_can_read_where_that_was_asked_for() {
     let user = User::new();
     let public = format!("{}/{BUCKET}", server.endpoint);
     // Not asked for: nothing is switched, and how to is told.
-    user.run(0, &["init", &url(&server)]).tells(&["with credentials only", "loft init --public http://nix-cache.ROOT_DOMAIN:3902"]);
+    user.run(0, &["init", &url(&server)])
+        .tells(&["with credentials only", "loft init --public http://nix-cache.ROOT_DOMAIN:3902"]);
     assert!(!server.memory.own.lock().unwrap().is_website);
     fs::remove_file(user.at("work/loft.toml")).unwrap();
 
@@ -306,7 +314,9 @@ async fn what_may_not_be_switched_is_left_and_told() {
     // Switched on already, and still not there.
     let server = garage(Own { is_website: true, ..Own::default() }).await;
     let elsewhere = format!("{}/others", server.endpoint);
-    User::new().run(2, &["init", "--public", &elsewhere, &url(&server)]).tells(&["(404)", "the bucket's website is on"]);
+    User::new()
+        .run(2, &["init", "--public", &elsewhere, &url(&server)])
+        .tells(&["(404)", "the bucket's website is on"]);
     for bad in ["nix-cache.localhost", "ftp://h", "http://u:p4ss@h", "http://h?x=y"] {
         let ran = User::new().run(1, &["init", "--public", bad, &url(&server)]);
         ran.tells(&["is no web address"]);
@@ -330,7 +340,10 @@ async fn programs_get_an_object_for_each_step() {
     assert_eq!(ran.stderr, "");
     let events: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let names: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
-    assert_eq!(names, ["bucket", "rights", "nix-cache-info", "record", "key", "config", "quirks", "reading", "finished"]);
+    assert_eq!(
+        names,
+        ["bucket", "rights", "nix-cache-info", "record", "key", "config", "quirks", "reading", "finished"]
+    );
     let last = &events[8];
     assert_eq!((&last["ready"], &last["changed"]), (&true.into(), &true.into()));
     assert_eq!(last["public_keys"][0], events[4]["public"]);

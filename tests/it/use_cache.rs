@@ -79,7 +79,10 @@ const SHAPES: &[(&str, &str)] = &[
     // No newline at the end; line ends of another system.
     ("cores = 2", "cores = 2\nextra-substituters = URL\nextra-trusted-public-keys = KEY\n"),
     ("cores = 2\r\n", "cores = 2\r\nextra-substituters = URL\r\nextra-trusted-public-keys = KEY\r\n"),
-    ("extra-substituters = A\r\ncores = 2", "extra-substituters = A URL\r\ncores = 2\r\nextra-trusted-public-keys = KEY\r\n"),
+    (
+        "extra-substituters = A\r\ncores = 2",
+        "extra-substituters = A URL\r\ncores = 2\r\nextra-trusted-public-keys = KEY\r\n",
+    ),
     // Lists are added to where they are added to already, before a comment.
     (
         "extra-substituters = A B # ours\nextra-trusted-public-keys=\n",
@@ -105,7 +108,10 @@ const SHAPES: &[(&str, &str)] = &[
     ),
     // What is there is there, in whatever form.
     ("substituters = A URL\ntrusted-public-keys = KEY\n", "substituters = A URL\ntrusted-public-keys = KEY\n"),
-    ("substituters = URL/ \nextra-trusted-public-keys = k:A KEY", "substituters = URL/ \nextra-trusted-public-keys = k:A KEY"),
+    (
+        "substituters = URL/ \nextra-trusted-public-keys = k:A KEY",
+        "substituters = URL/ \nextra-trusted-public-keys = k:A KEY",
+    ),
     (
         "extra-substituters = URL?priority=10\n",
         "extra-substituters = URL?priority=10\nextra-trusted-public-keys = KEY\n",
@@ -117,10 +123,7 @@ const SHAPES: &[(&str, &str)] = &[
          extra-trusted-public-keys = KEY\n",
     ),
     // There are no continuation lines: the last word is a backslash, and the next line is another statement.
-    (
-        "extra-substituters = A \\\n  B\n",
-        "extra-substituters = A \\ URL\n  B\nextra-trusted-public-keys = KEY\n",
-    ),
+    ("extra-substituters = A \\\n  B\n", "extra-substituters = A \\ URL\n  B\nextra-trusted-public-keys = KEY\n"),
     // Lines that Nix itself would refuse are left to it.
     ("what is this\n\n \t\n=\n", "what is this\n\n \t\n=\nextra-substituters = URL\nextra-trusted-public-keys = KEY\n"),
 ];
@@ -150,7 +153,11 @@ fn a_file_that_is_not_there_is_made_readable_for_all() {
     let machine = Machine::new();
     let conf = machine.at("etc/nix/nix.conf");
     let mut command = Command::new("sh");
-    let loft = format!("umask 077; exec {} use --write={} {URL} --public-key {KEY}", env!("CARGO_BIN_EXE_loft"), conf.display());
+    let loft = format!(
+        "umask 077; exec {} use --write={} {URL} --public-key {KEY}",
+        env!("CARGO_BIN_EXE_loft"),
+        conf.display()
+    );
     assert!(command.args(["-c", &loft]).current_dir(machine.folder.path()).output().unwrap().status.success());
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&conf), mode(conf.parent().unwrap())), (0o644, 0o755));
@@ -181,17 +188,26 @@ fn included_files_count() {
     let machine = Machine::with("include caches.conf\n!include missing.conf\ncores = 2\n");
     fs::write(machine.at("caches.conf"), format!("substituters = {URL}\n!include nested/keys.conf\n")).unwrap();
     fs::create_dir(machine.at("nested")).unwrap();
-    fs::write(machine.at("nested/keys.conf"), format!("extra-trusted-public-keys = {KEY}\n!include keys.conf\n")).unwrap();
-    assert!(!install(&reading(URL), &machine.conf(), &store_dir()).unwrap().changed, "a file that includes itself ends");
+    fs::write(machine.at("nested/keys.conf"), format!("extra-trusted-public-keys = {KEY}\n!include keys.conf\n"))
+        .unwrap();
+    assert!(
+        !install(&reading(URL), &machine.conf(), &store_dir()).unwrap().changed,
+        "a file that includes itself ends"
+    );
 
     let machine = Machine::with(&format!("extra-substituters = {URL}\n!include reset.conf\n"));
     fs::write(machine.at("reset.conf"), "substituters = A\n").unwrap();
     install(&reading(URL), &machine.conf(), &store_dir()).unwrap();
-    assert!(machine.text().ends_with(&format!("!include reset.conf\nextra-substituters = {URL}\nextra-trusted-public-keys = {KEY}\n")));
+    assert!(
+        machine.text().ends_with(&format!(
+            "!include reset.conf\nextra-substituters = {URL}\nextra-trusted-public-keys = {KEY}\n"
+        ))
+    );
     assert_eq!(fs::read_to_string(machine.at("reset.conf")).unwrap(), "substituters = A\n");
 
     // Installers that own nix.conf leave this one to the user.
-    let owned = "# Generated; changes are overwritten.\nextra-experimental-features = nix-command\n!include nix.custom.conf\n";
+    let owned =
+        "# Generated; changes are overwritten.\nextra-experimental-features = nix-command\n!include nix.custom.conf\n";
     let machine = Machine::with(owned);
     let installed = install(&reading(URL), &machine.conf(), &store_dir()).unwrap();
     assert_eq!((installed.file, machine.text().as_str()), (machine.at("nix.custom.conf"), owned));
@@ -213,7 +229,11 @@ fn what_a_system_generates_is_refused_with_the_form_for_it() {
         .unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    for part in ["is made from this system's configuration", "nix.settings = {", "trusted-public-keys = [ \"cache.example.org-1:"] {
+    for part in [
+        "is made from this system's configuration",
+        "nix.settings = {",
+        "trusted-public-keys = [ \"cache.example.org-1:",
+    ] {
         assert!(stderr.contains(part), "{stderr}");
     }
     assert_eq!(machine.text(), "cores = 2\n");
@@ -286,7 +306,9 @@ fn every_form_says_the_same() {
     );
     assert_eq!(
         reading(URL).print(Form::Flake),
-        format!("nixConfig = {{\n  extra-substituters = [ \"{URL}\" ];\n  extra-trusted-public-keys = [ \"{KEY}\" ];\n}};\n")
+        format!(
+            "nixConfig = {{\n  extra-substituters = [ \"{URL}\" ];\n  extra-trusted-public-keys = [ \"{KEY}\" ];\n}};\n"
+        )
     );
     assert_eq!(
         reading(URL).print(Form::Options),
@@ -300,7 +322,10 @@ fn the_url_is_that_of_readers() {
     for (text, url) in [
         ("https://h/x/", "https://h/x"),
         // In the form that every Nix reads, and without what is about writing.
-        ("s3://b?endpoint=http://h:3900&region=garage&compression=xz", "s3://b?endpoint=h:3900&scheme=http&region=garage"),
+        (
+            "s3://b?endpoint=http://h:3900&region=garage&compression=xz",
+            "s3://b?endpoint=h:3900&scheme=http&region=garage",
+        ),
         ("s3://b?endpoint=https%3A%2F%2Fh&secret-key=/k", "s3://b?endpoint=h"),
         ("s3://b/team%20a?region=eu-west-1&profile=p", "s3://b/team%20a?region=eu-west-1&profile=p"),
         ("file:///srv/my%20cache", "file:///srv/my%20cache"),

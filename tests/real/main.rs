@@ -38,6 +38,7 @@ mod store;
 mod support;
 mod trouble;
 mod upstream;
+mod use_cache;
 mod watch;
 mod watch_bursts;
 mod watch_trouble;

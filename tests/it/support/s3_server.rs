@@ -268,7 +268,9 @@ async fn carry_out(memory: &Memory, seen: &Seen) -> Result<Answer, BucketError> 
     }
     if key.is_empty() {
         return match () {
-            () if has("policy") && memory.profile == Profile::Garage => Ok(refuse(501, "NotImplemented", "no policies")),
+            () if has("policy") && memory.profile == Profile::Garage => {
+                Ok(refuse(501, "NotImplemented", "no policies"))
+            }
             () if has("policy") => Ok(refuse(404, "NoSuchBucketPolicy", "none")),
             () if has("website") => Ok(website(memory, seen)),
             () if has("list-type") => list(memory, &query).await,
