@@ -132,8 +132,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     lay_flags(&mut layers.values, &sources.flags);
 
     let mut reader = Reader::new(source, layers.values);
-    target::read_cache(&mut reader);
     let s3 = target::read(&mut reader, layers.headers, layers.header_files, &sources.environment);
+    target::read_cache(&mut reader);
     let bucket = match directory {
         Some((path, origin)) => {
             reader.effective.retain(|entry| !entry.key.starts_with("s3."));

@@ -17,14 +17,14 @@ pub enum SetupError {
     #[error("{error}")]
     Create {
         #[source]
-        error: BucketError,
+        error: Box<BucketError>,
         hint: String,
     },
     /// The bucket is there, but not for these credentials.
     #[error("{error}")]
     Access {
         #[source]
-        error: BucketError,
+        error: Box<BucketError>,
         hint: String,
     },
     /// `nix-cache-info` or `loft/v1/bucket.json` is not what this store needs.

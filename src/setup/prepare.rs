@@ -230,10 +230,10 @@ async fn ensure_bucket(bucket: &dyn Bucket, target: &Target, options: &Options<'
         Ok(()) => return Ok(Made::Found),
         Err(BucketError { cause: Cause::NoBucket(_), .. }) => {}
         Err(error) if matches!(error.cause, Cause::NoDirectory(_)) => {
-            return Err(SetupError::Create { error, hint: hint(hints::create) });
+            return Err(SetupError::Create { error: error.into(), hint: hint(hints::create) });
         }
         Err(error) if permissions::Why::of(&error.cause) == permissions::Why::Denied => {
-            return Err(SetupError::Access { error, hint: hint(hints::allow) });
+            return Err(SetupError::Access { error: error.into(), hint: hint(hints::allow) });
         }
         Err(error) => return Err(error.into()),
     }
@@ -243,7 +243,7 @@ async fn ensure_bucket(bucket: &dyn Bucket, target: &Target, options: &Options<'
     match bucket.create().await {
         Ok(true) => Ok(Made::New),
         Ok(false) => Ok(Made::Found),
-        Err(error) => Err(SetupError::Create { error, hint: hint(hints::create) }),
+        Err(error) => Err(SetupError::Create { error: error.into(), hint: hint(hints::create) }),
     }
 }
 

@@ -835,7 +835,7 @@ fn a_url_in_the_file_names_the_cache_below_what_is_typed() {
     assert_eq!(loaded.settings.public_url.as_deref(), Some("https://h/x"));
     let mut typed = setup.sources.clone();
     typed.flags = to("file:///elsewhere");
-    assert_eq!(directory(&load(&typed).unwrap()), Path::new("/elsewhere"));
+    assert_eq!(directory(&load(&typed).unwrap()), PathBuf::from("/elsewhere"));
     typed.flags = to("s3://b?endpoint=http://h:1");
     assert_eq!(s3(&load(&typed).unwrap()).bucket, "b");
 
