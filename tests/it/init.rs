@@ -372,6 +372,17 @@ async fn many_at_once_make_one_key_and_one_configuration() {
     user.run(0, &["config", "check"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn quiet_leaves_the_result_and_what_is_wrong() {
+    let server = garage(Own::default()).await;
+    let user = User::new();
+    fs::write(user.at("work/loft.toml"), "[loft]\npriority = 20\n").unwrap();
+    let ran = user.run(0, &["init", "--quiet", &url(&server)]);
+    assert!(ran.stdout.starts_with("extra-substituters = "), "{}", ran.stdout);
+    ran.tells(&["warning: it stays as it is, and lacks:\n  [s3]\n", "  signing_key_path"]);
+    assert!(!ran.stderr.contains("made") && !ran.stderr.contains("To push"), "{}", ran.stderr);
+}
+
 #[test]
 fn a_directory_is_made_ready_and_named_in_the_configuration() {
     let user = User::new();

@@ -51,7 +51,10 @@ pub fn init(invocation: &Invocation, request: &InitRequest) -> Result<Exit, Fail
         let told = |step: Step<'_>| match request.json {
             // A reader that has gone is told at the end.
             true => drop(print(&format!("{}\n", object(&step)))),
-            false => tell(&printable(&line(&step, &name, target, &options))),
+            false => {
+                let text = printable(&line(&step, &name, target, &options));
+                tell(&if invocation.voice.quiet { warnings(&text) } else { text });
+            }
         };
         Ok::<_, Failure>(prepare(&bucket, clock.as_ref(), &options, &told).await)
     });
@@ -59,9 +62,24 @@ pub fn init(invocation: &Invocation, request: &InitRequest) -> Result<Exit, Fail
     let prepared = result?.map_err(failure)?;
     match request.json {
         true => print(&format!("{}\n", finished(&prepared)))?,
+        false if invocation.voice.quiet => quiet_result(&prepared)?,
         false => next(&prepared, target, &options)?,
     }
     Ok(if prepared.is_ready() { Exit::Done } else { Exit::Unfinished })
+}
+
+/// Of what is told, all that `--quiet` leaves: warnings, with what to do about each.
+fn warnings(text: &str) -> String {
+    let mut kept = false;
+    let keeps = |line: &&str| {
+        kept = line.starts_with("warning:") || line.starts_with("  hint:") || (kept && line.starts_with("  "));
+        kept
+    };
+    text.split_inclusive('\n').filter(keeps).collect()
+}
+
+fn quiet_result(prepared: &Prepared) -> Result<(), Failure> {
+    prepared.reading.as_ref().map_or(Ok(()), |reading| print(&reading.print(Form::NixConf)))
 }
 
 /// `loft use` ends the same way.

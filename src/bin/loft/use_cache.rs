@@ -50,7 +50,7 @@ pub fn use_cache(invocation: &Invocation, request: &UseRequest) -> Result<Exit, 
     })?;
     if request.json {
         print(&format!("{}\n", object(&reading, Some(&installed))))?;
-    } else {
+    } else if !invocation.voice.quiet {
         told(&installed, &reading);
     }
     after(request, &installed, &environment, &location);
