@@ -141,7 +141,7 @@ The service is handed the paths at once; while it does not run they wait in its 
 #[command(after_help = "\
 Examples:
   loft init 's3://nix-cache?endpoint=http://localhost:3900&region=garage'
-  loft init --public http://nix-cache.localhost:3902 's3://nix-cache?endpoint=http://localhost:3900&region=garage'
+  loft init --public http://nix-cache.localhost:3902      lets everybody read, by Garage's web port
   loft init file:///srv/cache
   loft -c /etc/loft/loft.toml init
 
