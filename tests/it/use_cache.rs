@@ -402,3 +402,35 @@ fn trusted_users_are_told_by_name_group_and_star() {
     assert!(trusted("extra-trusted-users = @wheel", "root", &[]));
     assert!(trusted("trusted-users = *", "me", &[]) && !trusted("# trusted-users = *", "me", &[]));
 }
+
+#[test]
+fn a_daemon_is_restarted_only_where_that_is_asked_for() {
+    let machine = Machine::new();
+    // Whoever runs this test keeps the daemon as it is: nothing but this is on the PATH.
+    fs::create_dir(machine.at("bin")).unwrap();
+    let manager = if cfg!(target_os = "macos") { "launchctl" } else { "systemctl" };
+    fs::write(machine.at("bin").join(manager), "#!/bin/sh\necho \"$@\" >>asked\n").unwrap();
+    fs::set_permissions(machine.at("bin").join(manager), Permissions::from_mode(0o755)).unwrap();
+    fs::write(machine.at("socket"), "").unwrap();
+    let write = format!("--write={}", machine.conf().display());
+    let run = |socket: &str, more: &[&str]| {
+        let mut command = machine.command(&[&["use", &write, URL, "--public-key", KEY], more].concat());
+        command.env("PATH", machine.at("bin")).env("NIX_DAEMON_SOCKET_PATH", machine.at(socket));
+        let output = command.output().unwrap();
+        assert!(output.status.success());
+        (String::from_utf8(output.stderr).unwrap(), fs::read_to_string(machine.at("asked")).unwrap_or_default())
+    };
+    // No daemon, nothing to restart and nothing to tell.
+    let (stderr, asked) = run("no-socket", &["--restart"]);
+    assert!(asked.is_empty() && !stderr.contains("daemon"), "{stderr}");
+    fs::remove_file(machine.conf()).unwrap();
+    let (stderr, asked) = run("socket", &[]);
+    assert!(asked.is_empty(), "restarted without having been asked to");
+    assert_eq!(stderr.contains("systemctl restart nix-daemon"), rustix::process::geteuid().is_root(), "{stderr}");
+    let (stderr, asked) = run("socket", &["--restart"]);
+    if cfg!(target_os = "macos") || Path::new("/run/systemd/system").exists() {
+        assert!(asked.contains("nix-daemon") && stderr.contains("was restarted"), "{asked}\n{stderr}");
+    } else {
+        assert!(asked.is_empty() && stderr.contains("restart it yourself"), "{stderr}");
+    }
+}
