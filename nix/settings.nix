@@ -44,6 +44,7 @@ let
       skip_signed_by_keys = cfg.skipSignedByKeys;
       memory_limit = cfg.memoryLimit;
       metrics_address = cfg.metricsAddress;
+      public_url = cfg.publicUrl;
       # A timer prunes by itself.
       prune_enabled = cfg.pruning.enable && (cfg.pruning.method or "service") == "service";
       prune_schedule = cfg.pruning.schedule;

@@ -35,3 +35,4 @@ pub mod config;
 pub mod follow;
 pub mod metrics;
 pub mod service;
+pub mod setup;

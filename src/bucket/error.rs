@@ -104,6 +104,40 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
 }
 
+/// Why access was denied, as far as the server says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// It does not know the access key id.
+    UnknownKey,
+    /// The signature is not what it computes itself.
+    WrongSecret,
+    /// The request was signed at another time than the server has.
+    Clock,
+    ExpiredToken,
+    /// It knows who asks, or does not say.
+    NotPermitted,
+}
+
+/// The hint at a denial that no S3 server wrote.
+pub(super) const NOT_BY_S3: &str = "no S3 server wrote this answer; a proxy in front may want extra headers";
+
+impl Refusal {
+    pub fn denial(&self) -> Denial {
+        match self.code.as_str() {
+            // Garage says AccessDenied to everything, and tells the reason in its text alone.
+            "AccessDenied" if self.message.contains("Invalid signature") => Denial::WrongSecret,
+            "AccessDenied" if self.message.contains("No such key") => Denial::UnknownKey,
+            // Garage's word for a request that was signed a day ago or more.
+            _ if self.status == 400 && self.message.contains("Date is too old") => Denial::Clock,
+            "InvalidAccessKeyId" => Denial::UnknownKey,
+            "SignatureDoesNotMatch" => Denial::WrongSecret,
+            "RequestTimeTooSkewed" => Denial::Clock,
+            "ExpiredToken" | "TokenRefreshRequired" | "InvalidToken" => Denial::ExpiredToken,
+            _ => Denial::NotPermitted,
+        }
+    }
+}
+
 impl BucketError {
     pub fn new(doing: &'static str, object: impl Into<String>, bucket: impl Into<String>, cause: Cause) -> Self {
         Self { doing, object: object.into(), bucket: bucket.into(), effort: Effort::default(), cause }
@@ -140,6 +174,19 @@ impl BucketError {
 }
 
 impl Cause {
+    /// What the server said, where it said anything in S3's way.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Unavailable(refusal)
+            | Self::Denied { refusal, .. }
+            | Self::NoBucket(refusal)
+            | Self::WrongRegion { refusal, .. }
+            | Self::Refused(refusal)
+            | Self::NotImplemented(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::Unreachable(_)

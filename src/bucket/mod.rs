@@ -9,6 +9,8 @@ mod http;
 mod key;
 mod object_headers;
 mod open;
+pub mod permissions;
+mod public;
 mod quirks;
 mod retry;
 mod s3;
@@ -19,10 +21,11 @@ mod walk;
 pub use cache_info::{CacheInfo, CacheInfoError};
 pub use count::{RequestKind, Requests};
 pub use directory::Directory;
-pub use error::{BucketError, Cause, Effort, Refusal};
+pub use error::{BucketError, Cause, Denial, Effort, Refusal};
 pub use headers::{ExtraHeaders, HeaderError};
 pub use key::{Key, Kind, Prefix};
 pub use open::open;
+pub use public::{Public, PublicError, Switch, read_publicly};
 pub use quirks::{Lifecycle, LifecycleRule, Quirks};
 pub use retry::{Jitter, RetryPolicy, Retrying};
 pub use s3::{CredentialsError, S3};
@@ -144,6 +147,16 @@ pub trait Bucket: Send + Sync {
     /// The store's own clock, from its last answer's `Date` (the machine's clock for a directory).
     async fn now(&self) -> Result<SystemTime, BucketError>;
 
+    /// Makes the bucket itself as the store makes one by default; `false`: it was there, and these credentials may use it.
+    async fn create(&self) -> Result<bool, BucketError> {
+        self.check_access().await.map(|()| false)
+    }
+
+    /// Lets everybody read, where the store has a single switch for that and nothing of it was set before.
+    async fn open_to_all(&self) -> Result<Switch, BucketError> {
+        Ok(Switch::None)
+    }
+
     /// How this store differs from others where that is known; `scratch` is written and removed for it. Nothing may rest on
     /// the answer.
     async fn quirks(&self, _scratch: &Key) -> Result<Quirks, BucketError> {
@@ -231,6 +244,12 @@ impl<B: Bucket + ?Sized> Bucket for Arc<B> {
     }
     async fn now(&self) -> Result<SystemTime, BucketError> {
         (**self).now().await
+    }
+    async fn create(&self) -> Result<bool, BucketError> {
+        (**self).create().await
+    }
+    async fn open_to_all(&self) -> Result<Switch, BucketError> {
+        (**self).open_to_all().await
     }
     async fn quirks(&self, scratch: &Key) -> Result<Quirks, BucketError> {
         (**self).quirks(scratch).await

@@ -7,7 +7,9 @@
 //! A `finish_upload` whose answer was lost may have succeeded, and then the upload is gone: so this
 //! looks for the object, with the size it must have, before it sends again or believes "no such upload".
 
-use super::{Body, Bucket, BucketError, Cause, Effort, Headers, Key, ObjectInfo, Page, Part, Prefix, Quirks, Upload};
+use super::{
+    Body, Bucket, BucketError, Cause, Effort, Headers, Key, ObjectInfo, Page, Part, Prefix, Quirks, Switch, Upload,
+};
 use crate::clock::Clock;
 use crate::remedy::{Remedy, chain};
 use crate::report::{Event, Report};
@@ -278,6 +280,12 @@ impl<B: Bucket> Bucket for Retrying<B> {
     }
     async fn now(&self) -> Result<SystemTime, BucketError> {
         self.run(|| self.inner.now()).await
+    }
+    async fn create(&self) -> Result<bool, BucketError> {
+        self.run(|| self.inner.create()).await
+    }
+    async fn open_to_all(&self) -> Result<Switch, BucketError> {
+        self.run(|| self.inner.open_to_all()).await
     }
     async fn quirks(&self, scratch: &Key) -> Result<Quirks, BucketError> {
         self.run(|| self.inner.quirks(scratch)).await

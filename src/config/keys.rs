@@ -188,6 +188,19 @@ pub const KEYS: &[Key] = &[
         .unset("none")
         .credential("loft.extra-header.NAME")
         .means("For each header the file that holds its value and nothing else."),
+    loft("cache")
+        .takes("a URL in quotes: \"s3://BUCKET?endpoint=…\" or \"file:///DIRECTORY\"")
+        .unset("none, then `[s3]` says where")
+        .variables(&["LOFT_CACHE"])
+        .flag("--to")
+        .means(
+            "Where the cache is, as a URL in the form that `--to` takes, instead of `[s3]`. A directory can be named in no \
+             other way.",
+        ),
+    loft("public_url")
+        .takes("the web address that clients read, such as \"https://cache.example.org\"")
+        .unset("none")
+        .means("The web address at which everybody may read the bucket; `loft use` hands it to readers."),
     loft("store")
         .takes("a Nix store such as \"auto\", \"daemon\" or \"local\"")
         .unset("as Nix decides")

@@ -49,8 +49,10 @@ const MAX_FILE: u64 = 1 << 20;
 /// All that a configuration is made of.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    /// `-c`: must exist.
+    /// `-c`: must exist,
     pub file: Option<PathBuf>,
+    /// unless it is about to be written.
+    pub file_may_be_missing: bool,
     pub environment: BTreeMap<String, String>,
     pub flags: Flags,
     /// Unknown keys are errors (`loft config check`) rather than warnings.
@@ -117,16 +119,23 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     }
 
     let mut layers = Layers { values, headers, header_files };
-    let directory = url(sources).and_then(|(url, origin)| {
-        let directory = target::lay_url(&mut layers, url, &origin, &mut problems, &mut warnings)?;
-        Some((directory, origin))
-    });
+    // The file's own URL first: one that was typed may name just another bucket of the same server.
+    let (in_file, typed) = (target::url_in_file(&layers.values), url(sources));
+    if typed.is_some() {
+        layers.values.remove(&target::CACHE);
+    }
+    let mut directory = None;
+    for (url, origin) in in_file.into_iter().chain(typed) {
+        let found = target::lay_url(&mut layers, &url, &origin, &mut problems, &mut warnings);
+        directory = found.map(|path| (path, origin));
+    }
     credentials::lay(&mut layers, &sources.environment, &mut problems);
     target::lay_aws_variables(&mut layers.values, &sources.environment);
     lay_flags(&mut layers.values, &sources.flags);
 
     let mut reader = Reader::new(source, layers.values);
     let s3 = target::read(&mut reader, layers.headers, layers.header_files, &sources.environment);
+    target::read_cache(&mut reader);
     let bucket = match directory {
         Some((path, origin)) => {
             reader.effective.retain(|entry| !entry.key.starts_with("s3."));
@@ -137,6 +146,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     };
     let settings = Settings {
         bucket,
+        public_url: settings::read_public_url(&mut reader),
         store: settings::read_store(&mut reader, &sources.environment),
         packing: settings::read_packing(&mut reader),
         signing: settings::read_signing(&mut reader),
@@ -155,6 +165,12 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     Ok(Loaded { settings, warnings, effective: reader.effective, looked_at })
 }
 
+/// The file that these sources name or imply, whether it is there or not.
+pub fn file(sources: &Sources) -> PathBuf {
+    let variable = || sources.environment.get(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    sources.file.clone().or_else(variable).unwrap_or_else(|| PathBuf::from(DEFAULT_FILE))
+}
+
 /// The file, if there is one, and what to say of it when it names no bucket.
 fn read_file(sources: &Sources) -> Result<(Option<Source>, String), ConfigError> {
     let variable = sources.environment.get(FILE_VARIABLE).filter(|path| !path.is_empty());
@@ -168,6 +184,9 @@ fn read_file(sources: &Sources) -> Result<(Option<Source>, String), ConfigError>
         (Ok(text), _) => {
             let looked = format!("{shown} has no bucket in [s3]");
             Ok((Some(Source::new(path, text)), looked))
+        }
+        (Err(error), Some(_)) if error.kind() == io::ErrorKind::NotFound && sources.file_may_be_missing => {
+            Ok((None, format!("there is no {shown}")))
         }
         (Err(error), None) if error.kind() == io::ErrorKind::NotFound => {
             Ok((None, format!("there is no {DEFAULT_FILE} in the current directory")))
@@ -201,11 +220,11 @@ fn read_limited(path: &Path) -> io::Result<String> {
     })
 }
 
-/// The URL that names the bucket.
-fn url(sources: &Sources) -> Option<(&str, Origin)> {
-    let flag = sources.flags.to.as_deref().map(|url| (url, Origin::Flag("--to")));
+/// The URL that names the bucket for this run.
+fn url(sources: &Sources) -> Option<(String, Origin)> {
+    let flag = sources.flags.to.clone().map(|url| (url, Origin::Flag("--to")));
     let variable = || sources.environment.get(URL_VARIABLE).filter(|url| !url.is_empty());
-    flag.or_else(|| variable().map(|url| (url.as_str(), Origin::Environment(URL_VARIABLE.to_owned()))))
+    flag.or_else(|| variable().map(|url| (url.clone(), Origin::Environment(URL_VARIABLE.to_owned()))))
 }
 
 fn lay_flags(values: &mut BTreeMap<document::Name, Located>, flags: &Flags) {

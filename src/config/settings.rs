@@ -21,6 +21,8 @@ use std::time::Duration;
 pub struct Settings {
     /// `None` where nobody named one; see [`Loaded::bucket`](super::Loaded::bucket).
     pub bucket: Option<Target>,
+    /// Where everybody may read the bucket, for those who set up readers.
+    pub public_url: Option<String>,
     pub store: crate::store::Settings,
     pub packing: Packing,
     pub signing: SigningSettings,
@@ -266,6 +268,17 @@ fn upstream_url(text: &str) -> Result<String, String> {
             super::reader::describe(&Value::Text(text.to_owned()))
         )),
     }
+}
+
+pub fn read_public_url(reader: &mut Reader) -> Option<String> {
+    let name = ("loft", "public_url");
+    let given = reader.text(name, "the web address that clients read, such as \"https://cache.example.org\"", |text| {
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        rest.is_some_and(|rest| {
+            !rest.is_empty() && !rest.contains(['@', '?', '#']) && !rest.contains(char::is_whitespace)
+        })
+    });
+    given.map(|given| given.value.trim_end_matches('/').to_owned())
 }
 
 pub fn read_service(reader: &mut Reader) -> ServiceSettings {

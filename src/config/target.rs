@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 /// Variables that name headers begin so.
 pub const HEADER_VARIABLE: &str = "LOFT_EXTRA_HEADER_";
 
+/// The setting that holds a URL, for those who would rather write one than `[s3]`, and for directories.
+pub const CACHE: Name = ("loft", "cache");
+
 /// `[s3]` as merged so far.
 pub struct Layers {
     pub values: BTreeMap<Name, Located>,
@@ -25,6 +28,29 @@ pub struct Layers {
     pub headers: Vec<(String, Located)>,
     /// `[s3.extra_header_files]`.
     pub header_files: Vec<(String, Located)>,
+}
+
+/// The URL that stands in the file. What is no text is refused when it is read.
+pub fn url_in_file(values: &BTreeMap<Name, Located>) -> Option<(String, Origin)> {
+    match values.get(&CACHE) {
+        Some(Located { value: Value::Text(url), origin, .. }) if !url.is_empty() => Some((url.clone(), origin.clone())),
+        _ => None,
+    }
+}
+
+/// Records the file's URL, which was laid before.
+pub fn read_cache(reader: &mut Reader) {
+    // One that cannot be parsed was refused then, and may hold a password.
+    reader.parsed(
+        CACHE,
+        "a URL in quotes: \"s3://BUCKET?endpoint=…\" or \"file:///DIRECTORY\"",
+        |value| match value {
+            Value::Text(url) if !url.is_empty() => Some(url.clone()),
+            _ => None,
+        },
+        |url| if url.contains('@') { json!("(not usable)") } else { json!(url) },
+    );
+    reader.record_unset(CACHE);
 }
 
 /// Lays the URL over the file's values. A directory needs none of `[s3]` and is returned; the parts of a bucket's URL

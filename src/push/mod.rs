@@ -21,7 +21,7 @@ mod upload;
 pub use error::{PathError, PushError};
 pub use interrupt::Interrupt;
 pub use lease::{GIVE_UP_AFTER, Lease, Lessee, SWEEP_LIFE};
-pub use open::{read_record, write_record};
+pub use open::{ensure_cache_info, read_record, write_record};
 pub use populate::{identify, populate};
 pub use publish::{Published, put_as_it_was, republish};
 pub use reuse::NAR_INFO_LIMIT;

@@ -32,32 +32,33 @@ pub async fn write_record(
     Ok(record)
 }
 
-/// Refuses a bucket of another store directory; writes `nix-cache-info` only where there is none.
+/// Refuses a bucket of another store directory; writes `nix-cache-info` only where there is none. What was there before.
 pub async fn ensure_cache_info(
     bucket: &dyn Bucket,
     dir: &StoreDir,
     priority: u32,
     write: bool,
-) -> Result<(), PushError> {
+) -> Result<Option<CacheInfo>, PushError> {
     let key = Key::cache_info();
     match bucket.get(&key, LIMIT).await? {
         Some((_, bytes)) => {
             let info = CacheInfo::parse(&bytes)
                 .map_err(|error| PushError::CacheInfo { bucket: bucket.describe(), why: error.to_string() })?;
             // Nix writes the line always; without it readers assume their own directory.
-            match info.store_dir {
-                Some(found) if found != *dir => Err(PushError::OtherStoreDir {
+            match &info.store_dir {
+                Some(found) if found != dir => Err(PushError::OtherStoreDir {
                     bucket: bucket.describe(),
                     found: found.to_string(),
                     own: dir.clone(),
                 }),
-                _ => Ok(()),
+                _ => Ok(Some(info)),
             }
         }
         None if write => {
             let text = CacheInfo::new(dir.clone(), priority).print();
-            Ok(bucket.put(&key, Body::from(Bytes::from(text)), Headers::CACHE_INFO).await?)
+            bucket.put(&key, Body::from(Bytes::from(text)), Headers::CACHE_INFO).await?;
+            Ok(None)
         }
-        None => Ok(()),
+        None => Ok(None),
     }
 }

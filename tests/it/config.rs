@@ -328,6 +328,9 @@ const BROKEN: &[Broken] = &[
     ("[loft]\nprune_schedule = 00:00", &[(2, 18, "a date or time without quotes")]),
     ("[loft]\nsigning_key_paths = \"/k\"", &[(2, 21, "for example [\"/k\"]")]),
     ("[loft]\nexclude = [\"a\", 3]", &[(2, 17, "An item of `exclude` is 3")]),
+    ("[loft]\ncache = 3", &[(2, 9, "`cache` is 3, but must be a URL in quotes")]),
+    ("[loft]\npublic_url = \"cache.example.org\"", &[(2, 14, "but must be the web address that clients read")]),
+    ("[loft]\npublic_url = \"https://u:p@h\"", &[(2, 14, "`public_url` is a text with `@`")]),
     ("[s3]\nextra_headers = \"X: y\"", &[(2, 17, "[s3.extra_headers]")]),
     ("[s3.extra_headers]\nX-Foo = 3", &[(2, 9, "\"X-Foo\"")]),
     ("[s3]\nextra_header_files = \"/run/h\"", &[(2, 22, "[s3.extra_header_files]")]),
@@ -633,8 +636,8 @@ fn shows_every_setting_once_and_no_secret() {
     unique.sort_unstable();
     unique.dedup();
     assert_eq!(unique.len(), keys.len(), "{keys:?}");
-    // 39 keys are known; extra_headers shows as its one header.
-    assert_eq!(keys.len(), 39, "{keys:?}");
+    // 41 keys are known; extra_headers shows as its one header.
+    assert_eq!(keys.len(), 41, "{keys:?}");
     assert_eq!(settings[0]["origin"]["line"], 2);
 }
 
@@ -818,4 +821,33 @@ proptest! {
     fn no_text_makes_it_panic(text in "\\PC{0,200}") {
         let _ = Setup::new(&text).load();
     }
+}
+
+#[test]
+fn a_url_in_the_file_names_the_cache_below_what_is_typed() {
+    let directory = |loaded: &Loaded| match loaded.bucket().unwrap() {
+        Target::Directory(path) => path.clone(),
+        Target::S3(settings) => panic!("{settings:?}"),
+    };
+    let setup = Setup::new("[loft]\ncache = \"file:///srv/my%20cache\"\npublic_url = \"https://h/x/\"\n");
+    let loaded = setup.load().unwrap();
+    assert_eq!((directory(&loaded), loaded.warnings.as_slice()), ("/srv/my cache".into(), &[][..]));
+    assert_eq!(loaded.settings.public_url.as_deref(), Some("https://h/x"));
+    let mut typed = setup.sources.clone();
+    typed.flags = to("file:///elsewhere");
+    assert_eq!(directory(&load(&typed).unwrap()), PathBuf::from("/elsewhere"));
+    typed.flags = to("s3://b?endpoint=http://h:1");
+    assert_eq!(s3(&load(&typed).unwrap()).bucket, "b");
+
+    // A typed URL may name just another bucket of the file's server.
+    let setup = Setup::new("[loft]\ncache = \"s3://a?endpoint=http://h:1&region=r\"\n");
+    assert_eq!(s3(&setup.load().unwrap()).bucket, "a");
+    let mut typed = setup.sources.clone();
+    typed.flags = to("s3://b");
+    let loaded = load(&typed).unwrap();
+    assert_eq!((s3(&loaded).bucket.as_str(), s3(&loaded).endpoint.as_deref()), ("b", Some("http://h:1")));
+
+    // Passwords are not shown, wherever they stand.
+    let error = Setup::new("[loft]\ncache = \"s3://k:p4ss@b\"\n").load().unwrap_err();
+    assert!(!error.to_string().contains("p4ss") && error.to_string().contains("user name or a password"), "{error}");
 }

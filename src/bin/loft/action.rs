@@ -1,15 +1,16 @@
 //! What the typed arguments mean, as plain values without clap.
 
 use crate::args::{
-    Arguments, BareAction, Check, Color, Completions, Config, Key, Man, Pin, PinRule, Prune, Push, Run, Settings,
-    Shell, Sign, Status, Verb, Watch,
+    Arguments, BareAction, Check, Color, Completions, Config, Init, Key, Man, Pin, PinRule, Prune, Push, ReadingForm,
+    Run, Settings, Shell, Sign, Status, Use, Verb, Watch,
 };
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 use loft::check::Portion;
 use loft::config::Flags;
-use loft::nix::PublicKey;
+use loft::nix::{KeyName, PublicKey};
 use loft::record::Keep;
+use loft::setup::Form;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use ulid::Ulid;
@@ -27,6 +28,8 @@ pub struct Invocation {
 
 #[derive(Debug, PartialEq)]
 pub enum Action {
+    Init(InitRequest),
+    Use(UseRequest),
     Push(PushRequest),
     /// Push what becomes valid while this runs.
     Run {
@@ -71,6 +74,30 @@ pub enum Action {
     WriteManPages {
         dir: PathBuf,
     },
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct InitRequest {
+    /// Let everybody read, at this address.
+    pub public: Option<String>,
+    pub key_name: Option<KeyName>,
+    pub dry_run: bool,
+    /// One JSON object per step on stdout.
+    pub json: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct UseRequest {
+    pub url: Option<String>,
+    pub public_keys: Vec<PublicKey>,
+    /// Into this file, or the user's own.
+    pub write: Option<Option<PathBuf>>,
+    pub restart: bool,
+    pub form: Form,
+    pub netrc: Option<PathBuf>,
+    pub profile: Option<String>,
+    /// One JSON object on stdout.
+    pub json: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -175,6 +202,15 @@ impl Invocation {
                     "The flags of the older loft stand alone; put the flags of a command after it, as in `loft push --dry-run`",
                 ));
             }
+            Some(Verb::Init(Init { url, to, public, signing_key, key_name, store, dry_run, json })) => {
+                let signing_keys = signing_key.into_iter().collect();
+                flags = Flags { to: url.or(to), signing_keys, store, ..Flags::default() };
+                Action::Init(InitRequest { public, key_name, dry_run, json })
+            }
+            Some(Verb::Use(Use { url, public_key, write, restart, form, netrc, profile, json })) => {
+                let form = form.into();
+                Action::Use(UseRequest { url, public_keys: public_key, write, restart, form, netrc, profile, json })
+            }
             Some(Verb::Push(Push { pin: None, keep, .. })) if keep.is_given() => return Err(rule_without_pin()),
             Some(Verb::Push(push)) => Action::Push(push_request(push, &mut flags)),
             Some(Verb::Run(Run { pin: None, keep, .. })) if keep.is_given() => return Err(rule_without_pin()),
@@ -215,6 +251,17 @@ impl Invocation {
             None => bare_action(bare.action, bare.dry_run),
         };
         Ok(Self { action, config: typed.global.config, flags, voice })
+    }
+}
+
+impl From<ReadingForm> for Form {
+    fn from(typed: ReadingForm) -> Self {
+        match typed {
+            ReadingForm::NixConf => Self::NixConf,
+            ReadingForm::Nixos => Self::NixOs,
+            ReadingForm::Flake => Self::Flake,
+            ReadingForm::Options => Self::Options,
+        }
     }
 }
 

@@ -86,9 +86,10 @@ pub fn forget_first_scan(invocation: &Invocation) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn sources(invocation: &Invocation, strict: bool) -> Sources {
+pub fn sources(invocation: &Invocation, strict: bool) -> Sources {
     let environment = environment().collect();
-    Sources { file: invocation.config.clone(), environment, flags: invocation.flags.clone(), strict }
+    let (file, flags) = (invocation.config.clone(), invocation.flags.clone());
+    Sources { file, file_may_be_missing: false, environment, flags, strict }
 }
 
 /// The environment enters here. Variables that are not UTF-8 are none of ours.

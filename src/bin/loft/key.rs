@@ -5,9 +5,8 @@ use crate::failure::Failure;
 use crate::output::{print, tell};
 use loft::config::read_key_file;
 use loft::nix::{KeyName, SecretKey};
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use loft::setup::write_key;
+use std::io;
 use std::path::{Path, PathBuf};
 
 pub fn generate(name: &str, out: Option<&Path>) -> Result<Exit, Failure> {
@@ -22,7 +21,7 @@ pub fn generate(name: &str, out: Option<&Path>) -> Result<Exit, Failure> {
         None => PathBuf::from(format!("{name}.secret")),
     };
     let key = SecretKey::generate(name)?;
-    write_new(&file, &key).map_err(|source| {
+    write_key(&file, &key).map_err(|source| {
         let exists = source.kind() == io::ErrorKind::AlreadyExists;
         let failure = Failure::from(WriteError { file: file.clone(), source });
         if exists {
@@ -54,17 +53,4 @@ pub fn show(file: &Path) -> Result<Exit, Failure> {
 struct WriteError {
     file: PathBuf,
     source: io::Error,
-}
-
-/// The mode is set when the file is made, so that the key is at no moment readable by others.
-fn write_new(path: &Path, key: &SecretKey) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let text = key.to_secret_text();
-    let written =
-        file.write_all(text.trim_end().as_bytes()).and_then(|()| file.write_all(b"\n")).and_then(|()| file.sync_all());
-    if written.is_err() {
-        // Half a key is worse than none; the first error is the one to tell.
-        let _ = std::fs::remove_file(path);
-    }
-    written
 }

@@ -13,6 +13,7 @@ mod config;
 mod exit;
 mod failure;
 mod hook;
+mod init;
 mod json;
 mod key;
 mod log;
@@ -30,6 +31,7 @@ mod signals;
 mod status;
 mod supervisor;
 mod terminal;
+mod use_cache;
 
 use action::{Action, Invocation};
 use clap::Parser as _;
@@ -68,6 +70,8 @@ fn run() -> Exit {
 /// One arm for each verb.
 fn act(invocation: &Invocation) -> Result<Exit, Failure> {
     match &invocation.action {
+        Action::Init(request) => init::init(invocation, request),
+        Action::Use(request) => use_cache::use_cache(invocation, request),
         Action::GenerateKey { name, out } => key::generate(name, out.as_deref()),
         Action::ShowKey { file } => key::show(file),
         Action::ShowConfig { json } => config::show(invocation, *json),

@@ -195,6 +195,14 @@ impl Bucket for Directory {
         self.run("get access to", "the directory", |root| root.believe_absent()).await
     }
 
+    async fn create(&self) -> Result<bool, BucketError> {
+        self.run("create", "the directory", |root| {
+            let was_there = root.path.is_dir();
+            root.prepare().map(|_| !was_there)
+        })
+        .await
+    }
+
     /// Files have no headers; what Nix needs of them follows from their names.
     async fn put(&self, key: &Key, body: Body, _headers: Headers) -> Result<(), BucketError> {
         let target = key.clone();

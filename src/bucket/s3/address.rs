@@ -59,6 +59,11 @@ impl Address {
         })
     }
 
+    pub fn is_aws(&self) -> bool {
+        let host = self.origin.split(':').nth(1).unwrap_or_default();
+        host.trim_end_matches(".cn").ends_with(".amazonaws.com")
+    }
+
     /// For users; holds no secrets.
     pub fn describe(&self) -> &str {
         &self.description

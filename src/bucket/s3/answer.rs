@@ -1,7 +1,7 @@
 //! What an answer that is not success means.
 
 use super::xml;
-use crate::bucket::error::{Cause, Refusal};
+use crate::bucket::error::{Cause, Denial, NOT_BY_S3, Refusal};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use reqsign_core::time::Timestamp;
@@ -92,12 +92,8 @@ impl Answer {
             (501, _) | (_, "NotImplemented") => Cause::NotImplemented(refusal),
             (505 | 507, _) => Cause::Refused(refusal),
             (408 | 429 | 500..=599, _) => Cause::Unavailable(refusal),
-            (400, _) if is_late(&refusal.message) => {
-                Cause::Denied { hint: hint("RequestTimeTooSkewed", "", true), refusal }
-            }
-            (401 | 403, _) => {
-                Cause::Denied { hint: hint(code, &refusal.message, body.is_some() || self.body.is_empty()), refusal }
-            }
+            (400, _) if refusal.denial() == Denial::Clock => Cause::Denied { hint: hint(&refusal, true), refusal },
+            (401 | 403, _) => Cause::Denied { hint: hint(&refusal, body.is_some() || self.body.is_empty()), refusal },
             (407, _) => Cause::Setting("The HTTP proxy wants a user name and a password".to_owned()),
             (200..=299, "") => Cause::Garbled(self.excerpt()),
             // Every S3 server says which of bucket, key and upload is missing; only a HEAD cannot.
@@ -128,25 +124,14 @@ impl Answer {
 /// Fits every refusal of access that says no more.
 pub(super) const ANY_DENIAL: &str = "check the access key, its secret, and what it may do with the bucket";
 
-/// Garage's word for a request that was signed a day ago or more.
-fn is_late(message: &str) -> bool {
-    message.contains("Date is too old")
-}
-
-fn hint(code: &str, message: &str, is_s3: bool) -> &'static str {
-    // Garage says AccessDenied to everything, and tells the reason in its text alone.
-    let code = match code {
-        "AccessDenied" if message.contains("Invalid signature") => "SignatureDoesNotMatch",
-        "AccessDenied" if message.contains("No such key") => "InvalidAccessKeyId",
-        code => code,
-    };
-    match code {
-        "InvalidAccessKeyId" => "the server does not know this access key id",
-        "SignatureDoesNotMatch" => "the secret key is wrong, or something on the way changes requests",
-        "RequestTimeTooSkewed" => "this machine's clock is wrong; set it",
-        "ExpiredToken" | "TokenRefreshRequired" | "InvalidToken" => "the session token has expired; get a new one",
-        _ if !is_s3 => "no S3 server wrote this answer; a proxy in front may want extra headers",
-        _ => ANY_DENIAL,
+fn hint(refusal: &Refusal, is_s3: bool) -> &'static str {
+    match refusal.denial() {
+        Denial::UnknownKey => "the server does not know this access key id",
+        Denial::WrongSecret => "the secret key is wrong, or something on the way changes requests",
+        Denial::Clock => "this machine's clock is wrong; set it",
+        Denial::ExpiredToken => "the session token has expired; get a new one",
+        Denial::NotPermitted if !is_s3 => NOT_BY_S3,
+        Denial::NotPermitted => ANY_DENIAL,
     }
 }
 

@@ -15,6 +15,7 @@ mod client;
 mod credentials;
 mod listing;
 mod multipart;
+mod own;
 mod presign;
 mod quirks;
 mod xml;
@@ -24,7 +25,9 @@ pub use credentials::CredentialsError;
 use super::error::{BucketError, Cause, Refusal};
 use super::http::Trust;
 use super::settings::{DEFAULT_REGION, S3Settings};
-use super::{Body, Bucket, Headers, Key, ObjectInfo, Page, Part, Prefix, Quirks, RequestKind, Requests, Upload};
+use super::{
+    Body, Bucket, Headers, Key, ObjectInfo, Page, Part, Prefix, Quirks, RequestKind, Requests, Switch, Upload,
+};
 use crate::clock::Clock;
 use address::Address;
 use answer::Answer;
@@ -90,6 +93,15 @@ impl S3 {
             problems.push(("s3.ca_file", cause.to_string()));
         }
         problems
+    }
+
+    /// The bucket's (and prefix's) address for requests that nobody signs.
+    pub fn plain_url(settings: &S3Settings) -> Result<String, BucketError> {
+        let region = settings.region.as_deref().unwrap_or(DEFAULT_REGION);
+        let address = Address::new(settings, region)
+            .map_err(|cause| BucketError::new("name", "the address", format!("s3://{}", settings.bucket), cause))?;
+        let url = format!("{}/{}", address.bucket(&[]).trim_end_matches('/'), address.prefix);
+        Ok(url.trim_end_matches('/').to_owned())
     }
 
     fn error(&self, doing: &'static str, object: impl Into<String>, cause: Cause) -> BucketError {
@@ -376,6 +388,14 @@ impl Bucket for S3 {
 
     async fn now(&self) -> Result<SystemTime, BucketError> {
         S3::now(self).await.map_err(|cause| self.error("ask for the time", "of the server", cause))
+    }
+
+    async fn create(&self) -> Result<bool, BucketError> {
+        S3::create(self).await.map_err(|cause| self.error("create", "the bucket", cause))
+    }
+
+    async fn open_to_all(&self) -> Result<Switch, BucketError> {
+        S3::open_to_all(self).await.map_err(|cause| self.error("let everybody read", "all objects", cause))
     }
 
     async fn quirks(&self, scratch: &Key) -> Result<Quirks, BucketError> {

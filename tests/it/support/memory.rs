@@ -88,8 +88,21 @@ pub struct Memory {
     pub opaque_etags: bool,
     /// Rules by which it would delete; it does not.
     pub lifecycle: Vec<LifecycleRule>,
+    /// The bucket itself, for the server over it.
+    pub own: Mutex<Own>,
     state: Mutex<State>,
     hook: Mutex<Option<Hook>>,
+}
+
+/// What there is to a bucket besides its objects.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Own {
+    pub is_missing: bool,
+    pub may_not_create: bool,
+    /// Everybody may read.
+    pub is_website: bool,
+    /// These credentials may not look at or change that.
+    pub is_not_owner: bool,
 }
 
 #[derive(Default)]
@@ -129,6 +142,7 @@ impl Memory {
             page_size: 1000,
             opaque_etags: false,
             lifecycle: Vec::new(),
+            own: Mutex::default(),
             state: Mutex::default(),
             hook: Mutex::default(),
         }

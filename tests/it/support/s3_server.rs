@@ -115,7 +115,11 @@ async fn answer(
         signed_headers: Vec::new(),
         body,
     };
-    let checked = check_signature(&mut seen, memory.clock.wall());
+    let is_signed = seen.headers.contains_key("authorization") || seen.query.contains("X-Amz-Signature");
+    let checked = match !is_signed && seen.method == Method::GET && memory.own.lock().unwrap().is_website {
+        true => Ok(()),
+        false => check_signature(&mut seen, memory.clock.wall()),
+    };
     log.lock().unwrap().push(seen.clone());
     let mut answer = match checked {
         Err((status, code, message)) => refuse(status, code, &message),
@@ -255,11 +259,20 @@ async fn carry_out(memory: &Memory, seen: &Seen) -> Result<Answer, BucketError> 
     let get = |name: &str| query.get(name).map(String::as_str);
     let Some(rest) = path.strip_prefix('/') else { return Ok(refuse(400, "InvalidURI", "no path")) };
     let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
-    if bucket != BUCKET {
+    let own = *memory.own.lock().unwrap();
+    if seen.method == Method::PUT && key.is_empty() && query.is_empty() {
+        return Ok(create(memory, bucket));
+    }
+    if bucket != BUCKET || own.is_missing {
         return Ok(refuse(404, "NoSuchBucket", "no such bucket"));
     }
     if key.is_empty() {
         return match () {
+            () if has("policy") && memory.profile == Profile::Garage => {
+                Ok(refuse(501, "NotImplemented", "no policies"))
+            }
+            () if has("policy") => Ok(refuse(404, "NoSuchBucketPolicy", "none")),
+            () if has("website") => Ok(website(memory, seen)),
             () if has("list-type") => list(memory, &query).await,
             () if has("lifecycle") => Ok(lifecycle(memory)),
             () if has("uploads") => list_uploads(memory, get("prefix").unwrap_or_default()).await,
@@ -377,6 +390,33 @@ async fn list(memory: &Memory, query: &BTreeMap<String, String>) -> Result<Answe
     }
     body.push_str("</ListBucketResult>");
     Ok(xml(body))
+}
+
+fn create(memory: &Memory, bucket: &str) -> Answer {
+    let mut own = memory.own.lock().unwrap();
+    match () {
+        () if bucket != BUCKET => refuse(409, "BucketAlreadyExists", "it is somebody else's"),
+        () if !own.is_missing => refuse(409, "BucketAlreadyOwnedByYou", "it is yours"),
+        () if own.may_not_create => refuse(403, "AccessDenied", "this key is not allowed to create buckets"),
+        () => {
+            own.is_missing = false;
+            Response::new(Full::default())
+        }
+    }
+}
+
+fn website(memory: &Memory, seen: &Seen) -> Answer {
+    let mut own = memory.own.lock().unwrap();
+    match seen.method.as_str() {
+        _ if own.is_not_owner => refuse(403, "AccessDenied", "Operation is not allowed for this key."),
+        "PUT" if String::from_utf8_lossy(&seen.body).contains("<Suffix>index.html</Suffix>") => {
+            own.is_website = true;
+            Response::new(Full::default())
+        }
+        "GET" if own.is_website => xml("<WebsiteConfiguration/>".to_owned()),
+        "GET" => Response::builder().status(204).body(Full::default()).unwrap(),
+        _ => refuse(400, "MalformedXML", "no"),
+    }
 }
 
 fn lifecycle(memory: &Memory) -> Answer {

@@ -127,7 +127,7 @@ root_domain = ".localhost"
 }
 
 /// The same order as `tests/tools/garage`, which also knows how to get one.
-fn find() -> PathBuf {
+pub fn find() -> PathBuf {
     if let Some(named) = std::env::var_os("LOFT_TEST_GARAGE") {
         return named.into();
     }

@@ -1,0 +1,70 @@
+//! What to type where loft may not do it itself.
+
+use crate::bucket::{BucketError, S3Settings, Switch, Target};
+
+/// Garage's region by default; other servers hardly ever have it.
+fn is_garages(settings: &S3Settings) -> bool {
+    settings.region.as_deref() == Some("garage")
+}
+
+pub fn is_garage(target: &Target) -> bool {
+    matches!(target, Target::S3(settings) if is_garages(settings))
+}
+
+/// How to make the bucket. `key` names the access key in a shell.
+pub fn create(target: &Target, key: &str) -> String {
+    match target {
+        Target::S3(settings) if is_garages(settings) => format!(
+            "make it with Garage's own program, then run this again:\n    \
+             garage bucket create {bucket}\n    \
+             garage bucket allow --read --write --owner {bucket} --key {key}",
+            bucket = settings.bucket
+        ),
+        Target::S3(settings) => format!(
+            "make a bucket of the name {} where you manage the store (docs/providers.md tells what it needs), then run \
+             this again",
+            settings.bucket
+        ),
+        Target::Directory(path) => {
+            let parent = path.parent().unwrap_or(path).display();
+            format!("mkdir -p {parent}, if no mount is missing there")
+        }
+    }
+}
+
+/// How to be let in.
+pub fn allow(target: &Target, key: &str) -> String {
+    match target {
+        Target::S3(settings) if is_garages(settings) => {
+            format!("garage bucket allow --read --write --owner {} --key {key}", settings.bucket)
+        }
+        Target::S3(_) => "grant the rights that docs/providers.md lists for pushing".to_owned(),
+        Target::Directory(path) => format!("this user must be able to read and write {}", path.display()),
+    }
+}
+
+/// How to let everybody read, where nobody has asked for it yet.
+pub fn public(settings: &S3Settings) -> String {
+    match is_garages(settings) {
+        true => {
+            format!("loft init --public http://{}.ROOT_DOMAIN:3902, the address of Garage's [s3_web]", settings.bucket)
+        }
+        false => "docs/providers.md tells how; then loft init --public URL".to_owned(),
+    }
+}
+
+/// What to do where it was asked for and did not work.
+pub fn publish(target: &Target, tried: Option<&Result<Switch, BucketError>>) -> String {
+    match (target, tried) {
+        (Target::S3(settings), Some(Ok(Switch::On | Switch::WasOn))) => format!(
+            "the bucket's website is on, so the address is another: {} followed by root_domain of Garage's [s3_web], or a name \
+             given by garage bucket alias",
+            settings.bucket
+        ),
+        (Target::S3(settings), _) if is_garages(settings) => {
+            format!("garage bucket website --allow {}", settings.bucket)
+        }
+        (Target::S3(_), _) => "docs/providers.md tells how, for each kind of store".to_owned(),
+        (Target::Directory(_), _) => "let a web server hand out the directory at this address".to_owned(),
+    }
+}
