@@ -191,11 +191,9 @@ pub const KEYS: &[Key] = &[
     loft("cache")
         .takes("a URL in quotes: \"s3://BUCKET?endpoint=…\" or \"file:///DIRECTORY\"")
         .unset("none, then `[s3]` says where")
-        .variables(&["LOFT_CACHE"])
-        .flag("--to")
         .means(
-            "Where the cache is, as a URL in the form that `--to` takes, instead of `[s3]`. A directory can be named in no \
-             other way.",
+            "Where the cache is, as a URL in the form that `--to` and `LOFT_CACHE` take, instead of `[s3]`; they win over it. \
+             A directory can be named in no other way.",
         ),
     loft("public_url")
         .takes("the web address that clients read, such as \"https://cache.example.org\"")

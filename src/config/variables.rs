@@ -37,6 +37,15 @@ pub const VARIABLES: &[(&str, &str)] = &[
          such a file.",
     ),
     ("NIX_REMOTE", "The Nix store, where neither `store` nor `--store` names one; as Nix reads it."),
+    ("NIX_CONF_DIR", "Where `loft use --write` finds `nix.conf`, instead of `/etc/nix`; as Nix reads it."),
+    (
+        "NIX_USER_CONF_FILES",
+        "Files of Nix's settings for a user, as Nix reads it: `loft use --write` writes to the first.",
+    ),
+    (
+        "XDG_CONFIG_HOME",
+        "Where `loft init` keeps keys and `loft use` finds the user's `nix.conf`, instead of `~/.config`.",
+    ),
     ("NIX_STORE", "The directory of store paths, as Nix reads it."),
     ("NIX_STORE_DIR", "Likewise; wins over `NIX_STORE`."),
     ("NIX_STATE_DIR", "Where Nix has its database, instead of `/nix/var/nix`."),

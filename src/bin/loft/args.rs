@@ -179,7 +179,7 @@ Examples:
 #[command(after_help = "\
 Examples:
   loft init 's3://nix-cache?endpoint=http://localhost:3900&region=garage'
-  loft init --public http://nix-cache.localhost:3902      lets everybody read, by Garage's web port
+  loft init --public http://nix-cache.localhost:3902   # let everybody read, by Garage's web port
   loft init file:///srv/cache
   loft -c /etc/loft/loft.toml init
 
@@ -219,10 +219,10 @@ pub struct Init {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  loft use                                 lines for nix.conf
-  sudo loft use --write --restart          adds them to /etc/nix/nix.conf, and restarts the daemon
-  loft use --form nixos https://cache.example.org --public-key cache.example.org-1:BASE64
-  loft use --netrc /etc/nix/netrc          for a web server that wants a name and a password
+  loft use                                 # lines for nix.conf
+  sudo loft use --write --restart          # add them to /etc/nix/nix.conf, and restart the daemon
+  loft use --form nixos https://cache.example.org       # for configuration.nix
+  loft use --netrc /etc/nix/netrc          # for a web server that wants a name and a password
   loft use --profile nix 's3://nix-cache?endpoint=https://s3.example.org&region=garage'")]
 pub struct Use {
     /// What to read from: https://HOST, s3://BUCKET?endpoint=… or file:///DIRECTORY
