@@ -86,7 +86,7 @@ pub fn forget_first_scan(invocation: &Invocation) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn sources(invocation: &Invocation, strict: bool) -> Sources {
+pub fn sources(invocation: &Invocation, strict: bool) -> Sources {
     let environment = environment().collect();
     Sources { file: invocation.config.clone(), environment, flags: invocation.flags.clone(), strict }
 }

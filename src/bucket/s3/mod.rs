@@ -19,7 +19,7 @@ mod presign;
 mod quirks;
 mod xml;
 
-pub use credentials::CredentialsError;
+pub use credentials::{CredentialsError, Whose};
 
 use super::error::{BucketError, Cause, Refusal};
 use super::http::Trust;
@@ -90,6 +90,16 @@ impl S3 {
             problems.push(("s3.ca_file", cause.to_string()));
         }
         problems
+    }
+
+    /// Whose requests these would be. Asks the sources of credentials as the first request does.
+    pub async fn whose(settings: &S3Settings, env: &BTreeMap<String, String>) -> Result<Whose, CredentialsError> {
+        credentials::whose(settings, env).await
+    }
+
+    /// Where an object is, for readers without credentials.
+    pub fn url(&self, key: &Key) -> Result<String, BucketError> {
+        self.client.address.object(key.as_str(), &[]).map_err(|cause| self.error("name", key.as_str(), cause))
     }
 
     fn error(&self, doing: &'static str, object: impl Into<String>, cause: Cause) -> BucketError {
