@@ -61,7 +61,11 @@ pub fn permissions(found: &Permissions, prunes: bool, notes: &mut Notes) {
     } else if !uploading.is_empty() {
         tell(Code::MayNotUpload, &uploading, "allow multipart uploads: larger NARs go up in parts");
     }
-    let tidying = fails(&[Action::AbortUpload, Action::ListUploads, Action::ListParts]);
+    let mut tidying = fails(&[Action::AbortUpload, Action::ListUploads, Action::ListParts]);
+    if !listing.is_empty() {
+        // Who may list nothing may not list these either: told already.
+        tidying.retain(|action| *action == Action::AbortUpload);
+    }
     if !tidying.is_empty() && uploading.is_empty() {
         tell(Code::MayNotTidy, &tidying, "allow it: uploads that were cut short are gone on with, or else aborted");
     }
@@ -108,10 +112,10 @@ pub fn oddities(found: &Permissions, notes: &mut Notes) {
     if !rest.is_empty() {
         let way_out = "loft needs a store that shows what was written at once; look for a cache between here and there";
         notes.fault(Code::Inconsistent, rest.join("; "), way_out);
-    } else if found.allows(Action::Put) {
+    } else if [Action::Put, Action::Get, Action::Head, Action::List].into_iter().all(|action| found.allows(action)) {
         notes.fine(Check::Consistency, "what was written is read and listed at once, and gone when deleted");
     } else {
-        notes.skip(&[Check::Consistency], Check::Permissions, "nothing could be written");
+        notes.skip(&[Check::Consistency], Check::Permissions, "not all that it takes is allowed");
     }
     if let Some(odd) = found.odd.iter().find(changed) {
         let way_out =

@@ -86,7 +86,8 @@ async fn upstreams(patient: &Patient, loaded: &Loaded, cache: &Cache, notes: &mu
 /// Anybody may read, or nobody without credentials: either may be meant.
 async fn public(patient: &Patient, loaded: &Loaded, cache: &Cache, notes: &mut Notes) {
     let (Some(Target::S3(settings)), Some(url)) = (&loaded.settings.bucket, &cache.url) else {
-        let why = if is_remote(loaded) { "nobody was asked for the cache" } else { "the cache is no bucket of a server" };
+        let why =
+            if is_remote(loaded) { "nobody was asked for the cache" } else { "the cache is no bucket of a server" };
         return notes.without(Check::PublicReading, why);
     };
     if !cache.has_info {
@@ -105,8 +106,9 @@ async fn public(patient: &Patient, loaded: &Loaded, cache: &Cache, notes: &mut N
             );
             notes.fine(Check::PublicReading, says);
         }
-        Err(cause) => notes
-            .without(Check::PublicReading, &format!("it could not be tried: {}", crate::remedy::chain(&cause))),
+        Err(cause) => {
+            notes.without(Check::PublicReading, &format!("it could not be tried: {}", crate::remedy::chain(&cause)))
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod action;
 mod bucket;
 mod check;
 mod crash;
+mod doctor;
 mod harness;
 mod hook;
 mod idle;
