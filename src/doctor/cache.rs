@@ -2,18 +2,16 @@
 
 use super::endpoint::Endpoint;
 use super::finding::{Check, Code, Notes};
-use super::{Patient, credentials, directory, judge, samples};
-use crate::bucket::permissions::{self, Permissions};
-use crate::bucket::{Body, Bucket, BucketError, Cause, Denial, Headers, Key, Prefix, S3, S3Settings, Target};
+use super::{Patient, credentials, directory, first_answer, samples, storage};
+use crate::bucket::{Bucket, BucketError, Cause, DEFAULT_REGION, Key, Prefix, S3, S3Settings, Target};
 use crate::config::Loaded;
-use crate::nix::{NarInfo, PublicKey, Sha256, StoreDir};
+use crate::nix::{NarInfo, PublicKey, StoreDir};
 use crate::prune::CLOCK_TOLERANCE;
 use crate::remedy::chain;
 use bytes::Bytes;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use ulid::Ulid;
 
 /// AWS and others refuse requests that are off by more than this.
 const REFUSED: Duration = Duration::from_secs(15 * 60);
@@ -21,7 +19,7 @@ const REFUSED: Duration = Duration::from_secs(15 * 60);
 pub(super) const OFFLINE: &str = "nobody was to be asked over the network";
 
 /// All that needs a bucket that answers.
-const AFTER_ANSWER: [Check; 9] = [
+pub(super) const AFTER_ANSWER: [Check; 9] = [
     Check::Permissions,
     Check::Consistency,
     Check::Conditions,
@@ -121,7 +119,7 @@ async fn server(
         return cache;
     }
     let answer = limited(patient, bucket.check_access()).await;
-    let is_open = judge_answer(patient, settings, &endpoint, answer, notes).await;
+    let is_open = first_answer::judge(patient, settings, &endpoint, answer, notes).await;
     clock(patient, &bucket, is_open, notes).await;
     if !is_open {
         return cache;
@@ -129,13 +127,10 @@ async fn server(
     headers(patient, settings, notes).await;
     credentials::are_fine(&whose, notes);
     notes.fine(Check::Endpoint, format!("{} answers as S3 does", bucket.describe()));
-    notes.fine(
-        Check::Region,
-        settings.region.clone().unwrap_or_else(|| "as the environment says, or us-east-1".to_owned()),
-    );
+    notes.fine(Check::Region, settings.region.as_deref().unwrap_or(DEFAULT_REGION));
     notes.fine(Check::Bucket, format!("{} is there", settings.bucket));
     let is_plain = endpoint.is_some_and(|endpoint| !endpoint.is_https);
-    storage(patient, loaded, &bucket, is_plain, notes).await;
+    storage::look(patient, loaded, &bucket, is_plain, notes).await;
     samples::look(patient, loaded, &bucket, keys, &mut cache, notes).await;
     cache
 }
@@ -146,127 +141,6 @@ async fn open(patient: &Patient, settings: &S3Settings) -> Result<S3, BucketErro
     // Certificates are read from disk.
     let opened = tokio::task::spawn_blocking(move || S3::new(&settings, &environment, clock, Arc::default())).await;
     opened.map_err(|error| BucketError::new("open", "the bucket", "s3", Cause::Io(std::io::Error::other(error))))?
-}
-
-/// Whether the bucket can be looked into; what stands in the way was told.
-async fn judge_answer(
-    patient: &Patient,
-    settings: &S3Settings,
-    endpoint: &Option<Endpoint>,
-    answer: Result<(), BucketError>,
-    notes: &mut Notes,
-) -> bool {
-    let Err(error) = answer else { return true };
-    let words = error.cause.refusal().map_or_else(|| chain(&error.cause), ToString::to_string);
-    let because = match &error.cause {
-        Cause::Denied { refusal, .. } if permissions::Why::of(&error.cause) != permissions::Why::NotS3 => {
-            match refusal.denial() {
-                // Which requests exactly is found out next.
-                Denial::NotPermitted => return true,
-                Denial::UnknownKey => notes.fault(
-                    Code::CredentialsUnknown,
-                    format!("the server does not know this access key id ({words})"),
-                    "check the access key, and that it is one of this server",
-                ),
-                Denial::WrongSecret => notes.fault(
-                    Code::CredentialsWrongSecret,
-                    format!("the secret key does not fit the access key ({words})"),
-                    "copy the secret key again; if it is right, a proxy on the way changes requests",
-                ),
-                Denial::ExpiredToken => notes.fault(
-                    Code::CredentialsExpired,
-                    format!("the session token has expired ({words})"),
-                    "get new credentials where these came from",
-                ),
-                // The clock tells it by itself.
-                Denial::Clock => {}
-            }
-            if refusal.denial() == Denial::Clock { Check::Clock } else { Check::Credentials }
-        }
-        Cause::NoBucket(_) => {
-            notes.fault(
-                Code::BucketMissing,
-                format!("there is no bucket {} ({words})", settings.bucket),
-                "correct bucket in [s3], or create it: `loft init`, or the server's own tool",
-            );
-            Check::Bucket
-        }
-        Cause::WrongRegion { right, .. } => {
-            let set = settings.region.as_deref().unwrap_or("not set");
-            let way_out = match right {
-                Some(right) => format!("set region = {right:?} in [s3]"),
-                None => "set region in [s3] to the one that the server's words name".to_owned(),
-            };
-            notes.fault(Code::RegionWrong, format!("region is {set}, and the server has another ({words})"), way_out);
-            Check::Region
-        }
-        Cause::NotS3(_) | Cause::Denied { .. } if is_gate(&error.cause) => gate(settings, &words, notes),
-        Cause::Setting(why) => {
-            notes.fault(
-                Code::EndpointSetting,
-                why.clone(),
-                "correct the setting; docs/configuration.md tells about it",
-            );
-            Check::Endpoint
-        }
-        Cause::Refused(_) | Cause::NotImplemented(_) => {
-            let way_out = "look at the server's log, and whether endpoint, bucket and addressing_style are meant so";
-            notes.fault(Code::BucketOdd, format!("the server does not answer as S3 does ({words})"), way_out);
-            Check::Bucket
-        }
-        _ => {
-            match endpoint {
-                Some(endpoint) => endpoint.blame(patient, &error, notes).await,
-                None => notes.fault(Code::EndpointUnavailable, words, "look at the server's log"),
-            }
-            Check::Endpoint
-        }
-    };
-    let told: Vec<Check> = notes.0.iter().map(|finding| finding.check).collect();
-    let reason = format!("the {because} stands in the way");
-    let rest = [Check::Endpoint, Check::Headers, Check::Credentials, Check::Region, Check::Bucket];
-    for check in rest.into_iter().filter(|check| !told.contains(check) && *check != because) {
-        // What the server's answer shows to be in order.
-        match check {
-            Check::Endpoint if because != Check::Headers => {
-                notes.fine(check, format!("{} answers as S3 does", place(settings)));
-            }
-            _ => notes.skip(&[check], because, &reason),
-        }
-    }
-    let rest: Vec<Check> = AFTER_ANSWER.into_iter().filter(|check| *check != Check::Clock).collect();
-    notes.skip(&rest, because, &reason);
-    false
-}
-
-fn place(settings: &S3Settings) -> String {
-    settings.endpoint.clone().unwrap_or_else(|| "AWS".to_owned())
-}
-
-/// A login page or a bare no: somebody stands before the server.
-fn is_gate(cause: &Cause) -> bool {
-    match cause {
-        Cause::NotS3(what) => ["301", "302", "303", "307", "308"].iter().any(|status| what.starts_with(status)),
-        Cause::Denied { refusal, .. } => matches!(refusal.status, 401 | 403),
-        _ => false,
-    }
-}
-
-fn gate(settings: &S3Settings, words: &str, notes: &mut Notes) -> Check {
-    let names: Vec<&str> = settings.extra_headers.names().collect();
-    match names.is_empty() {
-        true => notes.fault(
-            Code::HeadersMissing,
-            format!("a proxy in front of the server does not let requests through ({words})"),
-            "put the headers that it wants into [s3.extra_headers], extra_headers_file or LOFT_EXTRA_HEADER_…",
-        ),
-        false => notes.fault(
-            Code::HeadersRefused,
-            format!("a proxy in front does not let requests through, with the headers {} ({words})", names.join(", ")),
-            "check names and values of the extra headers; the token may have expired",
-        ),
-    }
-    Check::Headers
 }
 
 /// Whether the extra headers are needed at all, which shows that they come through.
@@ -312,76 +186,6 @@ async fn clock(patient: &Patient, bucket: &S3, is_open: bool, notes: &mut Notes)
         }
         _ if is_open => notes.fine(Check::Clock, format!("{} s apart from the server's", apart.as_secs())),
         _ => notes.fine(Check::Clock, format!("{} s apart from that of who answers", apart.as_secs())),
-    }
-}
-
-/// What writing shows.
-pub(super) async fn storage(
-    patient: &Patient,
-    loaded: &Loaded,
-    bucket: &dyn Bucket,
-    is_plain: bool,
-    notes: &mut Notes,
-) {
-    if !patient.probe {
-        for check in [Check::Permissions, Check::Consistency, Check::Conditions, Check::Checksums, Check::Lifecycle] {
-            notes.without(check, "nothing was to be written");
-        }
-        return;
-    }
-    let found = permissions::probe(bucket, patient.clock.wall(), patient.patience).await;
-    judge::permissions(&found, loaded.settings.prune.enabled, notes);
-    judge::oddities(&found, notes);
-    let scratch = scratch(patient, &found);
-    checksums(patient, bucket, &scratch, &found, is_plain, notes).await;
-    match limited(patient, bucket.quirks(&scratch)).await {
-        Ok(quirks) => judge::quirks(&quirks, notes),
-        Err(error) => {
-            let why = format!("it could not be tried: {}", chain(&error));
-            notes.skip(&[Check::Conditions, Check::Lifecycle], Check::Permissions, &why);
-        }
-    }
-}
-
-fn scratch(patient: &Patient, found: &Permissions) -> Key {
-    match found.allows(permissions::Action::Delete) {
-        true => Key::probe(Ulid::from_datetime(patient.clock.wall())),
-        false => Key::kept_probe(),
-    }
-}
-
-/// Whether a body that is not what its signed digest says is refused.
-async fn checksums(
-    patient: &Patient,
-    bucket: &dyn Bucket,
-    scratch: &Key,
-    found: &Permissions,
-    is_plain: bool,
-    notes: &mut Notes,
-) {
-    if notes.0.iter().any(|finding| finding.check == Check::Checksums) {
-        return;
-    }
-    if !found.allows(permissions::Action::Put) {
-        return notes.skip(&[Check::Checksums], Check::Permissions, "nothing could be written");
-    }
-    let body = Body { bytes: Bytes::from_static(b"{}"), sha256: Some(Sha256::of(b"something else")) };
-    let put = limited(patient, bucket.put(scratch, body, Headers::RECORD)).await;
-    if put.is_ok() {
-        // What cannot be removed was told as a permission that is missing.
-        let _ = limited(patient, bucket.delete(scratch)).await;
-    }
-    match put {
-        Err(error) if error.cause.refusal().is_some() => {
-            notes.fine(Check::Checksums, "a body that is not what its digest says is refused");
-        }
-        Err(error) => notes.without(Check::Checksums, &format!("it could not be tried: {}", chain(&error))),
-        Ok(()) if is_plain => {
-            let says =
-                "the server takes bodies that are not what their digest says, and nothing else guards plain http";
-            notes.fault(Code::DigestsUnchecked, says, "use https; `loft check --read-data` finds what was damaged");
-        }
-        Ok(()) => notes.fine(Check::Checksums, "the server does not compare digests; TLS guards what is sent"),
     }
 }
 

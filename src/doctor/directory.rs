@@ -1,8 +1,8 @@
 //! A cache in a directory.
 
-use super::cache::{Cache, is_cache, storage};
+use super::cache::{Cache, is_cache};
 use super::finding::{Check, Code, Notes};
-use super::{Patient, samples};
+use super::{Patient, samples, storage};
 use crate::bucket::Directory;
 use crate::config::Loaded;
 use crate::nix::PublicKey;
@@ -32,7 +32,7 @@ pub async fn look(patient: &Patient, loaded: &Loaded, root: &Path, keys: &[Publi
             WRITING.into_iter().chain(CONTENT).for_each(|check| notes.without(check, why));
         }
         Ok(true) => {
-            storage(patient, loaded, &bucket, false, notes).await;
+            storage::look(patient, loaded, &bucket, false, notes).await;
             samples::look(patient, loaded, &bucket, keys, &mut cache, notes).await;
         }
         Err(error) => {

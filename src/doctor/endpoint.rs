@@ -57,12 +57,18 @@ impl Endpoint {
             }
         };
         let mut refusal = None;
-        for address in addresses.iter().take(4) {
-            match tokio::time::timeout(patient.patience, TcpStream::connect(address)).await {
-                Ok(Ok(_)) => return true,
-                Ok(Err(error)) => refusal = Some(error),
-                Err(_) => {}
+        let trying = async {
+            for address in addresses {
+                match TcpStream::connect(address).await {
+                    Ok(_) => return true,
+                    Err(error) => refusal = Some(error),
+                }
             }
+            false
+        };
+        // All of them together: a host may have many addresses that swallow packets.
+        if tokio::time::timeout(patient.patience, trying).await.unwrap_or(false) {
+            return true;
         }
         match refusal {
             Some(error) => notes.fault(
@@ -82,8 +88,8 @@ impl Endpoint {
     fn has_proxy(&self, patient: &Patient) -> bool {
         let names = if self.is_https { ["https_proxy", "HTTPS_PROXY"] } else { ["http_proxy", "HTTP_PROXY"] };
         let all = names.iter().chain(&["all_proxy", "ALL_PROXY"]);
-        let is_set = |name: &&str| patient.sources.environment.get(*name).is_some_and(|value| !value.is_empty());
-        all.into_iter().any(|name| is_set(&name))
+        let is_set = |name: &str| patient.sources.environment.get(name).is_some_and(|value| !value.is_empty());
+        all.into_iter().any(|name| is_set(name))
     }
 
     async fn voice(&self, patience: Duration) -> Voice {

@@ -10,12 +10,14 @@ mod credentials;
 mod directory;
 mod endpoint;
 mod finding;
+mod first_answer;
 mod judge;
 mod ledger;
 mod machine;
 mod nix_conf;
 mod readers;
 mod samples;
+mod storage;
 mod store;
 
 pub use finding::{Check, Code, Finding, Outcome, Severity};

@@ -230,4 +230,8 @@ async fn credentials_of_systemd() {
     found.says(Check::Credentials, "credentials/loft.secret-key");
     ward.write("credentials/loft.secretkey", "x");
     ward.examine().await.blames(&[Code::SecretUnknown], &["loft.secretkey"], "loft.secret-key");
+
+    let mut ward = Ward::new().await;
+    ward.environment.insert("CREDENTIALS_DIRECTORY".into(), "/no/such/folder".into());
+    ward.examine().await.blames(&[Code::SecretsUnreadable], &["/no/such/folder"], "service's user");
 }

@@ -3,6 +3,7 @@
 use crate::support::corpus::Corpus;
 use crate::support::garage::Garage;
 use crate::support::loft::Loft;
+use crate::support::machine::Machine;
 use crate::support::process::{Ended, end_of};
 use crate::support::s3::Bucket;
 use crate::support::seaweed::SeaweedFs;
@@ -92,6 +93,28 @@ impl Found {
             assert!(self.findings.iter().any(is_fine), "{check} is not fine:\n{}", self.text);
         }
     }
+}
+
+#[test]
+#[ignore = "needs Nix: ./test"]
+fn a_real_nix_store_and_its_daemon_are_told_apart() {
+    let (machine, loft) = (Machine::with_daemon(), Loft::new());
+    let cache = format!("file://{}", loft.home().join("cache").display());
+    let look = |store: &str| {
+        let mut command = loft.command();
+        command.args(["doctor", "--json", "--to", &cache, "--store", store]).env("NIX_CONF_DIR", "/nonexistent");
+        Found::read(end_of(&mut command))
+    };
+    for (what, store) in machine.settings() {
+        let found = look(&store);
+        found.blames(&["no-signing-key"], &[]);
+        found.is_fine(&["store", "daemon"]);
+        let daemon = found.findings.iter().find(|finding| finding["check"] == "daemon").expect("told");
+        assert!(daemon["says"].as_str().expect("words").contains("trusts this user"), "{what}: {daemon}");
+    }
+    // Whoever named a daemon means it.
+    let gone = machine.settings()[1].1.replacen("socket?", "gone?", 1);
+    look(&gone).blames(&["store-unreachable", "no-signing-key"], &["gone"]);
 }
 
 const CONTENT: [&str; 8] = [
