@@ -32,6 +32,7 @@ pub mod watch;
 
 // 4 drivers
 pub mod config;
+pub mod doctor;
 pub mod follow;
 pub mod metrics;
 pub mod service;

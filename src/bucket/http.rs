@@ -97,6 +97,38 @@ fn ca_file(file: &Path, why: &str) -> Cause {
     Cause::Setting(format!("The certificates in ca_file {file:?} cannot be used: {why}"))
 }
 
+/// An answer to a request without credentials.
+#[derive(Debug)]
+pub struct Fetched {
+    pub status: u16,
+    /// Its beginning.
+    pub body: Vec<u8>,
+}
+
+/// A plain GET, as a reader without credentials sends it: of the body at most `limit` bytes, and nothing for longer than
+/// `patience`.
+pub async fn fetch(url: &str, ca_file: Option<&Path>, patience: Duration, limit: usize) -> Result<Fetched, Cause> {
+    let trust = Trust { ca_file: ca_file.map(Path::to_owned) };
+    let is_https = url.starts_with("https://");
+    let client = tokio::task::spawn_blocking(move || trust.client(is_https))
+        .await
+        .map_err(|error| Cause::Io(std::io::Error::other(error)))??;
+    let answer = async {
+        let mut response = client.get(url).send().await.map_err(transport)?;
+        let status = response.status().as_u16();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(transport)? {
+            let room = limit.saturating_sub(body.len());
+            body.extend_from_slice(chunk.get(..room.min(chunk.len())).unwrap_or_default());
+            if body.len() >= limit {
+                break;
+            }
+        }
+        Ok(Fetched { status, body })
+    };
+    tokio::time::timeout(patience, answer).await.map_err(|_| Cause::Stalled(patience))?
+}
+
 /// What a failed request means. Its URL, which may hold a signature, is dropped.
 pub(super) fn transport(error: reqwest::Error) -> Cause {
     let error = error.without_url();

@@ -78,6 +78,11 @@ impl Key {
         Self(format!("loft/v1/probe/{id}"))
     }
 
+    /// The same for who may not delete it again: one for all times.
+    pub fn kept_probe() -> Self {
+        Self("loft/v1/probe/kept".to_owned())
+    }
+
     /// A key that nobody ever writes: what an absent object looks like to these credentials.
     pub fn never_written() -> Self {
         Self("loft/v1/absent".to_owned())

@@ -22,6 +22,10 @@ const WITHIN: Duration = Duration::from_secs(120);
 /// A request, as permissions know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
+    /// Below `loft/v1/probe/`, which stands for all of the cache; tried first, with what is not there.
+    Delete,
+    /// Of leases alone, which a pusher needs; tried with one that is not there.
+    EndLease,
     Put,
     Get,
     Head,
@@ -35,7 +39,6 @@ pub enum Action {
     FinishUpload,
     AbortUpload,
     TimedDelete,
-    Delete,
 }
 
 /// How one of them went.
@@ -91,7 +94,9 @@ pub enum Oddity {
 }
 
 impl Action {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
+        Self::Delete,
+        Self::EndLease,
         Self::Put,
         Self::Get,
         Self::Head,
@@ -104,7 +109,6 @@ impl Action {
         Self::FinishUpload,
         Self::AbortUpload,
         Self::TimedDelete,
-        Self::Delete,
     ];
 
     /// For programs.
@@ -123,6 +127,7 @@ impl Action {
             Self::AbortUpload => "abort-upload",
             Self::TimedDelete => "timed-delete",
             Self::Delete => "delete",
+            Self::EndLease => "end-lease",
         }
     }
 
@@ -135,7 +140,7 @@ impl Action {
             Self::ListParts => "s3:ListMultipartUploadParts",
             Self::ListUploads => "s3:ListBucketMultipartUploads",
             Self::AbortUpload => "s3:AbortMultipartUpload",
-            Self::TimedDelete | Self::Delete => "s3:DeleteObject",
+            Self::TimedDelete | Self::Delete | Self::EndLease => "s3:DeleteObject",
         }
     }
 }
@@ -156,6 +161,7 @@ impl fmt::Display for Action {
             Self::AbortUpload => "abort multipart uploads",
             Self::TimedDelete => "delete objects with a time limit",
             Self::Delete => "delete objects",
+            Self::EndLease => "delete leases",
         })
     }
 }
@@ -260,14 +266,20 @@ impl Permissions {
 /// Tries everything. A request that is not answered within `patience` counts as unanswered; the first obstacle that is
 /// about all requests ends the trying. `now` goes into the scratch keys; a directory that does not exist yet is made.
 pub async fn probe(bucket: &dyn Bucket, now: SystemTime, patience: Duration) -> Permissions {
-    let key = || Key::probe(Ulid::from_datetime(now));
+    let id = || Ulid::from_datetime(now);
     let mut probing =
         Probing { bucket, patience, permissions: Permissions::default(), stopped: None, made: Vec::new() };
+    // S3 says the same of an object that is not there as of one that is.
+    probing.attempt(Action::Delete, bucket.delete(&Key::probe(id()))).await;
+    probing.attempt(Action::EndLease, bucket.delete(&Key::lease(id()))).await;
+    // Who may not delete leaves one object, however often this is done.
+    let can_remove = probing.permissions.allows(Action::Delete);
+    let key = || if can_remove { Key::probe(id()) } else { Key::kept_probe() };
     let (plain, timed, whole) = (key(), key(), key());
     probing.objects(&plain).await;
     probing.timed(&timed).await;
     probing.uploads(&whole, &key()).await;
-    probing.delete(&plain).await;
+    probing.remove(&plain).await;
     probing.clean_up().await;
     probing.permissions
 }
@@ -318,7 +330,6 @@ impl Probing<'_> {
         let bucket = self.bucket;
         let put = bucket.put_before(key, body(key).into(), Headers::RECORD, WITHIN);
         self.attempt_put(Action::TimedPut, key, put).await;
-        // S3 says the same of an object that was never there.
         if self.attempt(Action::TimedDelete, bucket.delete_before(key, WITHIN)).await.is_some() {
             self.made.retain(|made| made != key);
         }
@@ -377,10 +388,10 @@ impl Probing<'_> {
         }
     }
 
-    /// Deletes the first object, or one that is absent, of which S3 says the same.
-    async fn delete(&mut self, key: &Key) {
+    /// Deletes the first object, and looks whether it is gone.
+    async fn remove(&mut self, key: &Key) {
         let bucket = self.bucket;
-        if self.attempt(Action::Delete, bucket.delete(key)).await.is_none() {
+        if !self.made.contains(key) || self.limited(bucket.delete(key)).await.is_err() {
             return;
         }
         if self.permissions.allows(Action::Get) && matches!(self.limited(bucket.get(key, SHORT)).await, Ok(Some(_))) {
@@ -391,7 +402,9 @@ impl Probing<'_> {
 
     /// Best effort, also where the trying ended early.
     async fn clean_up(&mut self) {
-        for key in std::mem::take(&mut self.made) {
+        let mut made = std::mem::take(&mut self.made);
+        made.dedup();
+        for key in made {
             if let Err(error) = self.limited(self.bucket.delete(&key)).await {
                 self.permissions.left_behind.push(key);
                 // Nobody waits for the same silence for each of them.

@@ -37,6 +37,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
          such a file.",
     ),
     ("NIX_REMOTE", "The Nix store, where neither `store` nor `--store` names one; as Nix reads it."),
+    (
+        "NIX_CONFIG",
+        "Settings of Nix beside those of its files: `loft doctor` looks whether this machine reads from the cache.",
+    ),
     ("NIX_CONF_DIR", "Where `loft use --write` finds `nix.conf`, instead of `/etc/nix`; as Nix reads it."),
     (
         "NIX_USER_CONF_FILES",

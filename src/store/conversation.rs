@@ -64,6 +64,8 @@ pub struct Conversation {
     input: WireReader<BufReader<UnixStream>>,
     minor: u64,
     nix_version: Option<String>,
+    /// Whether the daemon trusts this user, where it tells.
+    is_trusted: Option<bool>,
 }
 
 impl Conversation {
@@ -72,7 +74,7 @@ impl Conversation {
         let output = UnixStream::connect(socket).map_err(Trouble::Lost)?;
         let input = output.try_clone().map_err(Trouble::Lost)?;
         let input = WireReader::new(BufReader::with_capacity(64 << 10, input));
-        let mut conversation = Self { output, input, minor: 0, nix_version: None };
+        let mut conversation = Self { output, input, minor: 0, nix_version: None, is_trusted: None };
         conversation.set_patience(patience.min(GREETING_TIMEOUT))?;
         conversation.greet().map_err(|trouble| match trouble {
             Trouble::Lost(error) if error.kind() == io::ErrorKind::UnexpectedEof => Trouble::Lost(io::Error::new(
@@ -88,6 +90,10 @@ impl Conversation {
     /// `2.26.3` or, of daemons that do not tell, `protocol 1.21`.
     pub fn daemon_version(&self) -> String {
         self.nix_version.clone().unwrap_or_else(|| format!("protocol {MAJOR}.{}", self.minor))
+    }
+
+    pub fn is_trusted(&self) -> Option<bool> {
+        self.is_trusted
     }
 
     /// Sends one request and reads up to its answer, of which `answer` bytes may come.
@@ -146,7 +152,11 @@ impl Conversation {
             self.nix_version = Some(self.input.string()?.chars().filter(|c| !c.is_control()).take(80).collect());
         }
         if self.minor >= 35 {
-            let _trust = self.input.number()?;
+            self.is_trusted = match self.input.number()? {
+                1 => Some(true),
+                2 => Some(false),
+                _ => None,
+            };
         }
         self.messages()
     }

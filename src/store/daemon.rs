@@ -64,6 +64,11 @@ impl Daemon {
         self.converse("greeting", |_| Ok(()))
     }
 
+    /// Whether it trusts this user; it need not, and old ones do not tell.
+    pub fn is_trusted(&self) -> Result<Option<bool>, StoreError> {
+        self.converse("greeting", |conversation| Ok(conversation.is_trusted()))
+    }
+
     /// In the order asked; `None` for a path that is not valid.
     pub fn path_infos(&self, paths: &[StorePath]) -> Result<Vec<Option<PathInfo>>, StoreError> {
         if paths.is_empty() {

@@ -66,6 +66,11 @@ impl Database {
         })
     }
 
+    /// Whether it has a write-ahead log, so that reading needs no luck; nothing where SQLite cannot open it as it stands.
+    pub fn has_log(&self) -> Option<bool> {
+        self.open("mode=ro").ok().map(|(_, has_log)| has_log)
+    }
+
     /// In the order asked; `None` for a path that is not valid.
     pub fn path_infos(&self, paths: &[StorePath]) -> Result<Vec<Option<PathInfo>>, StoreError> {
         let find = format!("select {} from ValidPaths where path = ?", row::COLUMNS);

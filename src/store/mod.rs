@@ -10,6 +10,7 @@ mod conversation;
 mod daemon;
 mod database;
 mod error;
+mod examination;
 mod local_store;
 mod location;
 mod reachable;
@@ -22,6 +23,7 @@ mod wire;
 
 pub use closure::{Closure, closure, references_first};
 pub use error::StoreError;
+pub use examination::{DaemonAnswer, Examination, examine};
 pub use local_store::open;
 pub use location::{Location, Settings};
 pub use registrations::{Cursor, Registrations};

@@ -4,7 +4,7 @@ use crate::support::memory::{Fault, Memory, Moment};
 use crate::support::s3_server::S3Server;
 use crate::support::wire_faults::{self, Proxy};
 use loft::bucket::permissions::{Action, Oddity, Permissions, Verdict, Why, probe};
-use loft::bucket::{Bucket, Directory, RequestKind, S3, S3Settings, Secret};
+use loft::bucket::{Bucket, Directory, Key, RequestKind, S3, S3Settings, Secret};
 use loft::clock::SystemClock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ fn walkdir(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 
 #[tokio::test]
 async fn each_denied_request_is_named_and_the_others_are_tried() {
-    use Action::{AbortUpload, Delete, FinishUpload, Get, Head, List, ListParts, ListUploads, Put, PutPart};
+    use Action::{AbortUpload, Delete, EndLease, FinishUpload, Get, Head, List, ListParts, ListUploads, Put, PutPart};
     use Action::{StartUpload, TimedDelete, TimedPut};
     let cases: [(&'static [RequestKind], &[Action], &[Action]); 8] = [
         (&[RequestKind::Put], &[Put, TimedPut], &[]),
@@ -75,7 +75,7 @@ async fn each_denied_request_is_named_and_the_others_are_tried() {
         (&[RequestKind::ListUploads], &[ListUploads], &[]),
         (&[RequestKind::AbortUpload], &[AbortUpload], &[]),
         (&[RequestKind::CreateUpload], &[StartUpload], &[PutPart, ListParts, FinishUpload, AbortUpload]),
-        (&[RequestKind::Delete], &[TimedDelete, Delete], &[]),
+        (&[RequestKind::Delete], &[Delete, EndLease, TimedDelete], &[]),
     ];
     for (kinds, expected, not_tried) in cases {
         let server = server(Memory::aws()).await;
@@ -92,6 +92,7 @@ async fn each_denied_request_is_named_and_the_others_are_tried() {
         // The answer to a HEAD has no words.
         assert!(words.contains("403") && (words.contains("AccessDenied") || expected == [Head]), "{words}");
         // What may be deleted is.
+        assert!(permissions.left_behind.iter().all(|key| key.as_str().starts_with("loft/v1/probe/")));
         let stays = server.memory.contents().len() + server.memory.open_parts().len();
         assert_eq!(stays, permissions.left_behind.len(), "{kinds:?}: {permissions:?}");
         assert_eq!(stays > 0, kinds == [RequestKind::Delete] || kinds == [RequestKind::AbortUpload], "{kinds:?}");
@@ -137,9 +138,9 @@ async fn an_obstacle_to_everything_is_told_once() {
     ] {
         let permissions = tried(&client(&settings)).await;
         let failures: Vec<_> = permissions.failures().map(|(action, why, _)| (action, why)).collect();
-        assert_eq!(failures, [(Action::Put, expected)]);
+        assert_eq!(failures, [(Action::Delete, expected)]);
         assert_eq!(untried(&permissions).len(), Action::ALL.len() - 1);
-        let says = permissions.verdicts[&Action::Put].words().unwrap();
+        let says = permissions.verdicts[&Action::Delete].words().unwrap();
         assert!(says.contains(words), "{says}");
         assert_eq!(permissions.left_behind, []);
     }
@@ -157,6 +158,23 @@ async fn a_server_that_says_nothing_is_not_waited_for() {
     let permissions = probe(&client(&settings), SystemTime::now(), Duration::from_millis(200)).await;
     assert_eq!(permissions.obstacle().map(|(why, _)| why), Some(Why::Unreachable));
     assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+/// As docs/providers.md grants it to pushers.
+#[tokio::test]
+async fn a_pusher_may_delete_leases_alone_and_leaves_one_object_for_good() {
+    let server = server(Memory::aws()).await;
+    server.memory.set_faults(|moment, request| {
+        let denied = request.kind == RequestKind::Delete && !request.on.starts_with("loft/v1/lease/");
+        (moment == Moment::Before && denied).then_some(Fault::Denied)
+    });
+    for _ in 0..2 {
+        let permissions = tried(&client(&server.settings())).await;
+        assert_eq!(denied(&permissions), [Action::Delete, Action::TimedDelete]);
+        assert_eq!(permissions.left_behind, [Key::kept_probe()]);
+        assert_eq!(server.memory.contents().keys().collect::<Vec<_>>(), [&Key::kept_probe()]);
+        assert!(server.memory.open_parts().is_empty());
+    }
 }
 
 /// The answer is lost, the object is there: it is removed all the same.

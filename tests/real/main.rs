@@ -19,6 +19,7 @@ mod book;
 mod bucket;
 mod check;
 mod crash;
+mod doctor;
 mod first_minutes;
 mod harness;
 mod hook;

@@ -1,8 +1,8 @@
 //! What the typed arguments mean, as plain values without clap.
 
 use crate::args::{
-    Arguments, BareAction, Check, Color, Completions, Config, Init, Key, Man, Pin, PinRule, Prune, Push, ReadingForm,
-    Run, Settings, Shell, Sign, Status, Use, Verb, Watch,
+    Arguments, BareAction, Check, Color, Completions, Config, Doctor, Init, Key, Man, Pin, PinRule, Prune, Push,
+    ReadingForm, Run, Settings, Shell, Sign, Status, Use, Verb, Watch,
 };
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
@@ -52,6 +52,7 @@ pub enum Action {
     Hook,
     Status(StatusRequest),
     Check(CheckRequest),
+    Doctor(DoctorRequest),
     Sign(SignRequest),
     GenerateKey {
         name: String,
@@ -172,6 +173,15 @@ pub struct CheckRequest {
 }
 
 #[derive(Debug, PartialEq, Eq)]
+pub struct DoctorRequest {
+    /// Ask nobody over the network.
+    pub offline: bool,
+    pub probe: bool,
+    /// One JSON object per finding on stdout.
+    pub json: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
 pub enum Roots {
     /// What was typed, not yet resolved, followed by the lines of stdin where `-` was typed.
     Typed {
@@ -233,6 +243,10 @@ impl Invocation {
                 Action::Sign(SignRequest { trusted, read_data, dry_run, json })
             }
             Some(Verb::Check(check)) => Action::Check(check_request(check, &mut flags)),
+            Some(Verb::Doctor(Doctor { offline, no_probe, json, settings })) => {
+                flags = settings.into();
+                Action::Doctor(DoctorRequest { offline, probe: !no_probe, json })
+            }
             Some(Verb::Key(Key::Generate { name, out })) => Action::GenerateKey { name, out },
             Some(Verb::Key(Key::Show { file })) => Action::ShowKey { file },
             Some(Verb::Config(Config::Show { json })) => Action::ShowConfig { json },

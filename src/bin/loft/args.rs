@@ -131,6 +131,7 @@ The service is handed the paths at once; while it does not run they wait in its 
     Hook,
     Status(Status),
     Check(Check),
+    Doctor(Doctor),
     Sign(Sign),
     /// Make signing keys and show their public half
     ///
@@ -607,6 +608,32 @@ pub struct Check {
     #[arg(long, conflicts_with = "repair")]
     pub no_probe: bool,
     /// One JSON object per finding on stdout, and one at the end
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// Test everything that loft rests on here, and tell the way out of what is broken
+///
+/// Configuration, credentials, the way to the bucket, each permission, clocks, the store, the ledger, disks, nix.conf. Writes
+/// scratch objects below loft/v1/probe/ alone, and removes them. docs/doctor.md tells about each code.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  loft doctor
+  loft -c /etc/loft/loft.toml doctor       # as the service has it, run by root
+  loft doctor --json | jq 'select(.verdict == \"broken\")'
+
+Exit status: 0 nothing is broken, 1 could not look, 3 something is broken")]
+pub struct Doctor {
+    /// Ask nobody over the network
+    #[arg(long)]
+    pub offline: bool,
+    /// Write nothing at all; permissions cannot be tried then
+    #[arg(long)]
+    pub no_probe: bool,
+    /// One JSON object per finding on stdout
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

@@ -13,7 +13,7 @@ pub enum Exit {
     Stopped,
     /// Finished, but some paths did not land; each was named.
     Unfinished,
-    /// `loft check` found damage.
+    /// `loft check` found damage, or `loft doctor` something broken.
     Damaged,
     /// Interrupted by the user; what was in flight was settled first. 128 + SIGINT, as shells have it.
     Interrupted,

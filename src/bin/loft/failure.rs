@@ -1,6 +1,8 @@
 //! How an error is told: what was being done, because of what, and what to do now. The one place that renders errors.
 
+use loft::bucket::{BucketError, Cause};
 use loft::config::ConfigError;
+use loft::remedy::Remedy;
 use std::error::Error;
 use std::fmt::Write as _;
 
@@ -51,10 +53,26 @@ impl Failure {
                 cause = error.source();
             }
         }
-        if let Some(hint) = &self.hint {
+        if let Some(hint) = self.hint.as_deref().or_else(|| self.doctor()) {
             let _ = writeln!(text, "  hint: {}", printable(hint));
         }
         text
+    }
+
+    /// What stands between this machine and its bucket, the doctor can name.
+    fn doctor(&self) -> Option<&'static str> {
+        let mut next: Option<&(dyn Error + 'static)> = Some(self.error.as_ref());
+        while let Some(error) = next {
+            if let Some(error) = error.downcast_ref::<BucketError>() {
+                let stands_in_the_way = match error.cause {
+                    Cause::Unreachable(_) | Cause::Certificate(_) => true,
+                    _ => error.remedy() == Remedy::FixConfig,
+                };
+                return stands_in_the_way.then_some("`loft doctor` tests each step on the way to the bucket");
+            }
+            next = error.source();
+        }
+        None
     }
 
     /// The same for a log or a status, without the excerpt from the file, which needs lines of its own.
@@ -117,6 +135,20 @@ mod tests {
             "error: Could not upload a\\u{1b}[31mb\n  because: connection refused\n  hint: start Garage\n"
         );
         assert_eq!(failure.in_one_line(), "Could not upload a\\u{1b}[31mb: connection refused; start Garage");
+    }
+
+    #[test]
+    fn the_doctor_is_named_where_a_bucket_cannot_be_reached_and_nowhere_else() {
+        let bucket = |cause| Failure::from(BucketError::new("get", "k", "s3://b", cause));
+        assert!(
+            bucket(Cause::Unreachable("refused".into()))
+                .render()
+                .ends_with("  hint: `loft doctor` tests each step on the way to the bucket\n")
+        );
+        assert!(bucket(Cause::Setting("no".into())).hint("own").render().ends_with("  hint: own\n"));
+        for failure in [bucket(Cause::Expired), Failure::from(std::io::Error::other("x"))] {
+            assert!(!failure.render().contains("doctor"));
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod args;
 mod check;
 mod completions;
 mod config;
+mod doctor;
 mod exit;
 mod failure;
 mod hook;
@@ -83,6 +84,7 @@ fn act(invocation: &Invocation) -> Result<Exit, Failure> {
         Action::Serve { dry_run } => serve::serve(invocation, *dry_run),
         Action::Status(request) => status::status(invocation, request),
         Action::Check(request) => check::check(invocation, request),
+        Action::Doctor(request) => doctor::doctor(invocation, request),
         Action::Sign(request) => sign::sign(invocation, request),
         Action::Hook => Ok(hook::hook(invocation)),
         Action::Prune(request) => prune::prune(invocation, request),

@@ -20,7 +20,7 @@ mod presign;
 mod quirks;
 mod xml;
 
-pub use credentials::CredentialsError;
+pub use credentials::{CredentialsError, Whose};
 
 use super::error::{BucketError, Cause, Refusal};
 use super::http::Trust;
@@ -102,6 +102,16 @@ impl S3 {
             .map_err(|cause| BucketError::new("name", "the address", format!("s3://{}", settings.bucket), cause))?;
         let url = format!("{}/{}", address.bucket(&[]).trim_end_matches('/'), address.prefix);
         Ok(url.trim_end_matches('/').to_owned())
+    }
+
+    /// Whose requests these would be. Asks the sources of credentials as the first request does.
+    pub async fn whose(settings: &S3Settings, env: &BTreeMap<String, String>) -> Result<Whose, CredentialsError> {
+        credentials::whose(settings, env).await
+    }
+
+    /// Where an object is, for readers without credentials.
+    pub fn url(&self, key: &Key) -> Result<String, BucketError> {
+        self.client.address.object(key.as_str(), &[]).map_err(|cause| self.error("name", key.as_str(), cause))
     }
 
     fn error(&self, doing: &'static str, object: impl Into<String>, cause: Cause) -> BucketError {

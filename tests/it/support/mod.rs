@@ -10,6 +10,7 @@ pub mod fixture_store;
 pub mod local_cache;
 pub mod memory;
 pub mod oracle;
+pub mod patient;
 pub mod protocol;
 pub mod pruning;
 pub mod s3_server;

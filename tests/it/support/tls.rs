@@ -26,9 +26,18 @@ impl Drop for TlsProxy {
 impl TlsProxy {
     /// In front of `server` (`http://host:port`).
     pub async fn start(server: &str) -> Self {
+        Self::showing(server, "server.pem", "ca.pem").await
+    }
+
+    /// With a certificate that was valid once.
+    pub async fn expired(server: &str) -> Self {
+        Self::showing(server, "expired.pem", "expired-ca.pem").await
+    }
+
+    async fn showing(server: &str, certificate: &str, authority: &str) -> Self {
         let server: SocketAddr = server.strip_prefix("http://").unwrap().parse().unwrap();
         let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tls");
-        let certificate = CertificateDer::from_pem_file(data.join("server.pem")).unwrap();
+        let certificate = CertificateDer::from_pem_file(data.join(certificate)).unwrap();
         let key = PrivateKeyDer::from_pem_file(data.join("server.key")).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -50,6 +59,6 @@ impl TlsProxy {
                 });
             }
         });
-        Self { endpoint, ca_file: data.join("ca.pem"), task }
+        Self { endpoint, ca_file: data.join(authority), task }
     }
 }

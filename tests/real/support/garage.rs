@@ -18,6 +18,8 @@ pub struct Garage {
     pub bucket: Bucket,
     /// Where Nix reads over plain HTTP: `http://nix-cache.localhost:PORT`.
     pub web: String,
+    /// The same without the bucket's name in the host, as a mistyped endpoint has it.
+    pub web_port: u16,
     program: PathBuf,
     server: Mutex<Server>,
 }
@@ -58,6 +60,7 @@ impl Garage {
             bucket: bucket(api),
             // Garage takes the bucket's name from the host; curl resolves names below localhost to loopback.
             web: format!("http://{BUCKET}.localhost:{web}"),
+            web_port: web,
             program,
             server: Mutex::new(server),
         };

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
 use web::Web;
 
@@ -67,6 +67,34 @@ enum Miss {
 /// What is wrong with the files that the settings name, by setting. Asks no other source.
 pub(super) async fn check_files(settings: &S3Settings) -> Vec<(&'static str, String)> {
     Keys::new(settings).check_files().await
+}
+
+/// Which source has credentials, for users; none of what is secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whose {
+    pub source: &'static str,
+    /// The beginning of the access key's id, which is no secret but need not be in every log.
+    pub id: String,
+    pub expires: Option<SystemTime>,
+    pub is_temporary: bool,
+    /// Sources that were asked before, and why they did not do.
+    pub passed_over: Vec<(&'static str, String)>,
+}
+
+/// Asks the sources in order, as a request would.
+pub(super) async fn whose(settings: &S3Settings, env: &BTreeMap<String, String>) -> Result<Whose, CredentialsError> {
+    let trust = Trust { ca_file: settings.ca_file.clone() };
+    let mut tried = Vec::new();
+    match Sources::new(settings, env.clone(), trust).ask(&mut tried).await {
+        Some((source, credential)) => Ok(Whose {
+            source: source.name(),
+            id: credential.access_key_id.chars().take(4).chain(['…']).collect(),
+            expires: credential.expires_in.map(Timestamp::as_system_time),
+            is_temporary: credential.session_token.is_some(),
+            passed_over: tried,
+        }),
+        None => Err(CredentialsError { tried, had_some: false }),
+    }
 }
 
 /// Credentials and where they come from; asked before each request.
@@ -158,6 +186,14 @@ impl Sources {
 
     async fn search(&self) -> Result<Credential, Vec<(&'static str, String)>> {
         let mut tried = Vec::new();
+        match self.ask(&mut tried).await {
+            Some((_, credential)) => Ok(credential),
+            None => Err(tried),
+        }
+    }
+
+    /// The first source that has some; the others are told in `tried`.
+    async fn ask(&self, tried: &mut Vec<(&'static str, String)>) -> Option<(Source, Credential)> {
         for source in Source::IN_ORDER {
             if self.profile.is_some() && !matches!(source, Source::Settings | Source::Profile) {
                 continue;
@@ -174,17 +210,17 @@ impl Sources {
             match outcome {
                 Ok(credential) if credential.access_key_id.is_empty() || credential.secret_access_key.is_empty() => {
                     tried.push((name, "the keys are empty".to_owned()));
-                    return Err(tried);
+                    return None;
                 }
-                Ok(credential) => return Ok(credential),
+                Ok(credential) => return Some((source, credential)),
                 Err(Miss::Absent(why)) => tried.push((name, why)),
                 Err(Miss::Broken(why)) => {
                     tried.push((name, why));
-                    return Err(tried);
+                    return None;
                 }
             }
         }
-        Err(tried)
+        None
     }
 
     async fn profile(&self) -> Result<Credential, Miss> {
