@@ -109,7 +109,9 @@ async fn server(
             false => (Check::Endpoint, "nobody answers at the endpoint"),
             true => (Check::Credentials, "there are no credentials"),
         };
-        if is_there {
+        if is_there && endpoint.is_some_and(|endpoint| endpoint.has_proxy(patient)) {
+            notes.skip(&[Check::Endpoint], because, "it is reached by an HTTP proxy, and there are no credentials");
+        } else if is_there {
             notes.fine(Check::Endpoint, format!("{} takes connections", bucket.describe()));
         } else if let Some(whose) = whose {
             notes.fine(Check::Credentials, format!("{whose}; not tried yet"));

@@ -85,7 +85,8 @@ impl Endpoint {
         false
     }
 
-    fn has_proxy(&self, patient: &Patient) -> bool {
+    /// Whether the HTTP library goes through somebody else, as the environment says.
+    pub fn has_proxy(&self, patient: &Patient) -> bool {
         let names = if self.is_https { ["https_proxy", "HTTPS_PROXY"] } else { ["http_proxy", "HTTP_PROXY"] };
         let all = names.iter().chain(&["all_proxy", "ALL_PROXY"]);
         let is_set = |name: &str| patient.sources.environment.get(name).is_some_and(|value| !value.is_empty());

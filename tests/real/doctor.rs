@@ -4,6 +4,7 @@ use crate::support::corpus::Corpus;
 use crate::support::garage::Garage;
 use crate::support::loft::Loft;
 use crate::support::machine::Machine;
+use crate::support::nix::Nix;
 use crate::support::process::{Ended, end_of};
 use crate::support::s3::Bucket;
 use crate::support::seaweed::SeaweedFs;
@@ -98,7 +99,19 @@ impl Found {
 #[test]
 #[ignore = "needs Nix: ./test"]
 fn a_real_nix_store_and_its_daemon_are_told_apart() {
-    let (machine, loft) = (Machine::with_daemon(), Loft::new());
+    store_and_daemon(Machine::with_daemon());
+}
+
+#[test]
+#[ignore = "needs a recent Nix: ./test --full"]
+fn the_daemon_of_a_recent_nix_tells_whom_it_trusts() {
+    let mut machine = Machine::of(Nix::recent());
+    machine.start_daemon();
+    store_and_daemon(machine);
+}
+
+fn store_and_daemon(machine: Machine) {
+    let loft = Loft::new();
     let cache = format!("file://{}", loft.home().join("cache").display());
     let look = |store: &str| {
         let mut command = loft.command();
@@ -110,7 +123,9 @@ fn a_real_nix_store_and_its_daemon_are_told_apart() {
         found.blames(&["no-signing-key"], &[]);
         found.is_fine(&["store", "daemon"]);
         let daemon = found.findings.iter().find(|finding| finding["check"] == "daemon").expect("told");
-        assert!(daemon["says"].as_str().expect("words").contains("trusts this user"), "{what}: {daemon}");
+        // Daemons tell since Nix 2.9.
+        let tells = daemon["says"].as_str().expect("words").contains("trusts this user");
+        assert_eq!(tells, machine.nix.version() >= (2, 9), "{what}: {daemon}");
     }
     // Whoever named a daemon means it.
     let gone = machine.settings()[1].1.replacen("socket?", "gone?", 1);

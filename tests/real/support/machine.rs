@@ -5,6 +5,7 @@ use super::nix::Nix;
 use super::process::{Ended, end_of, stdout_of};
 use std::fs::File;
 use std::ops::Range;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -77,7 +78,8 @@ impl Machine {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("nix-daemon");
         self.daemon = Some(Daemon { child, socket: socket.clone() });
         let start = Instant::now();
-        while !socket.exists() {
+        // It is there a moment before anybody listens.
+        while UnixStream::connect(&socket).is_err() {
             assert!(start.elapsed() < Duration::from_secs(30), "no daemon at {}", socket.display());
             std::thread::sleep(Duration::from_millis(20));
         }
