@@ -161,8 +161,9 @@ fn stopped(stop: Stop, is_released_first: bool) {
     assert!(!late.is_empty());
     for (target, status) in &late {
         // Garage does not answer a client that has hung up; sent once more as it was, it answers.
-        assert!((400..404).contains(status) || *status == 0, "{stop:?}: {status} for {target}");
         let again = send_again(&cache.bucket().endpoint, &proxy.endpoint, target);
+        let is_refused = (400..404).contains(status) || *status == 0;
+        assert!(is_refused, "{stop:?}, {is_released_first}: {status} for {target}; now: {again}");
         assert!(again.starts_with("HTTP/1.1 400") && again.contains("Date is too old"), "{stop:?}: {target}: {again}");
     }
     send("CONT", pruning.id());
