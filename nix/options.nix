@@ -141,6 +141,7 @@ in
     '';
     upstreams = texts [ "https://cache.nixos.org" ] "URLs of those caches, recorded in the bucket for checks.";
     exclude = texts [ "*-source" ] "Patterns over names: what matches is never pushed, nor what refers to it.";
+    statusPage = switch "Whether prunes write a page for browsers, index.html, into the bucket.";
     publicUrl = optional types.str "Where everybody may read the bucket; `loft use` hands it to readers.";
     store = optional types.str "The Nix store, where it is not the usual one.";
     priority = optional types.int "Priority of a new cache; lower is asked first, cache.nixos.org has 40.";

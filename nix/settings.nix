@@ -45,6 +45,7 @@ let
       memory_limit = cfg.memoryLimit;
       metrics_address = cfg.metricsAddress;
       public_url = cfg.publicUrl;
+      status_page = cfg.statusPage;
       # A timer prunes by itself.
       prune_enabled = cfg.pruning.enable && (cfg.pruning.method or "service") == "service";
       prune_schedule = cfg.pruning.schedule;

@@ -9,6 +9,7 @@
 // 1 words
 pub mod clock;
 pub mod nix;
+pub mod quantity;
 pub mod record;
 pub mod remedy;
 pub mod report;
@@ -35,5 +36,6 @@ pub mod config;
 pub mod doctor;
 pub mod follow;
 pub mod metrics;
+pub mod page;
 pub mod service;
 pub mod setup;

@@ -48,6 +48,11 @@ impl Key {
         Self(url.as_str().to_owned())
     }
 
+    /// For whoever opens the bucket in a browser.
+    pub fn status_page() -> Self {
+        Self("index.html".to_owned())
+    }
+
     pub fn bucket_record() -> Self {
         Self("loft/v1/bucket.json".to_owned())
     }

@@ -14,6 +14,8 @@ impl Headers {
         Self { content_type: Some("text/x-nix-cache-info"), cache_control: Some("max-age=3600") };
     /// Loft's own records: a stale lease or sweep would be a lie.
     pub const RECORD: Self = Self { content_type: Some("application/json"), cache_control: Some("no-store") };
+    /// Written anew after each prune.
+    pub const PAGE: Self = Self { content_type: Some("text/html; charset=utf-8"), cache_control: Some("no-cache") };
     /// Leases and sweeps are zstd-compressed.
     pub const COMPRESSED_RECORD: Self =
         Self { content_type: Some("application/zstd"), cache_control: Some("no-store") };

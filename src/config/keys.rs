@@ -199,6 +199,10 @@ pub const KEYS: &[Key] = &[
         .takes("the web address that clients read, such as \"https://cache.example.org\"")
         .unset("none")
         .means("The web address at which everybody may read the bucket; `loft use` hands it to readers."),
+    loft("status_page").takes("true or false, without quotes").default("false").means(
+        "Whether `loft prune` and the service's prunes write `index.html` into the bucket: what is in it and how to \
+         use it, for browsers. An `index.html` that loft did not write stays as it is.",
+    ),
     loft("store")
         .takes("a Nix store such as \"auto\", \"daemon\" or \"local\"")
         .unset("as Nix decides")

@@ -147,6 +147,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     let settings = Settings {
         bucket,
         public_url: settings::read_public_url(&mut reader),
+        status_page: reader.boolean(("loft", "status_page"), false),
         store: settings::read_store(&mut reader, &sources.environment),
         packing: settings::read_packing(&mut reader),
         signing: settings::read_signing(&mut reader),

@@ -21,6 +21,8 @@ use std::time::Duration;
 pub struct Settings {
     /// `None` where nobody named one; see [`Loaded::bucket`](super::Loaded::bucket).
     pub bucket: Option<Target>,
+    /// Whether the bucket gets a page for browsers.
+    pub status_page: bool,
     /// Where everybody may read the bucket, for those who set up readers.
     pub public_url: Option<String>,
     pub store: crate::store::Settings,

@@ -5,6 +5,7 @@ use super::outage::PRUNE;
 use super::timetable;
 use super::work::{Failed, StoppedPrune};
 use crate::config::Schedule;
+use crate::page::Page;
 use crate::prune::{self, PruneError, Refusal, Summary};
 use crate::remedy::{Remedy, chain};
 use crate::report::Event;
@@ -17,6 +18,8 @@ use tokio::time::Instant;
 pub struct Pruning {
     pub options: prune::Options,
     pub schedule: Schedule,
+    /// Written after each prune.
+    pub page: Option<Page>,
 }
 
 /// After a prune that could not be ended, or that somebody else's forbade.

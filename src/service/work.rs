@@ -2,12 +2,15 @@
 
 use super::Setup;
 use super::fates::{Fates, Warned};
+use super::pruning::Pruning;
 use crate::ledger::{BucketIdentity, Scan};
 use crate::nix::StorePath;
+use crate::page;
 use crate::plan::Request;
 use crate::prune::{self, PruneError};
 use crate::push::{self, Ends, Interrupt, Options, PushError};
-use crate::report::{Outcome, Summary};
+use crate::remedy::chain;
+use crate::report::{Event, Outcome, Summary};
 use crate::store::Store;
 use crate::watch::{Place, is_pushed, look};
 use std::collections::HashMap;
@@ -96,8 +99,10 @@ pub fn start(
 ) -> tokio::task::AbortHandle {
     let fates = Arc::new(Fates::new(setup.ends.report.clone(), warned));
     let ends = Ends { store, report: fates.clone(), ..setup.ends.clone() };
-    let pruning =
-        setup.prune.as_ref().map(|pruning| prune::Options { interrupt: interrupt.clone(), ..pruning.options.clone() });
+    let mut pruning = setup.prune.clone();
+    if let Some(pruning) = &mut pruning {
+        pruning.options.interrupt = interrupt.clone();
+    }
     let options = Options { interrupt, ..setup.options.clone() };
     let task = tokio::task::spawn_local({
         let work = work.clone();
@@ -115,12 +120,7 @@ pub fn start(
     abort
 }
 
-async fn carry_out(
-    work: Work,
-    ends: &Ends,
-    options: &Options,
-    pruning: Option<prune::Options>,
-) -> Result<Done, Failed> {
+async fn carry_out(work: Work, ends: &Ends, options: &Options, pruning: Option<Pruning>) -> Result<Done, Failed> {
     match work {
         Work::Greet => {
             ends.bucket.check_access().await.map_err(PushError::from)?;
@@ -132,7 +132,7 @@ async fn carry_out(
         }
         Work::Scan => scan(ends, options).await,
         Work::Prune => match pruning {
-            Some(options) => prune(ends, &options).await,
+            Some(pruning) => prune(ends, &pruning).await,
             // The configuration has changed its mind since it was due.
             None => Ok(Done::Pruned(prune::Summary::default())),
         },
@@ -140,7 +140,7 @@ async fn carry_out(
     }
 }
 
-async fn prune(ends: &Ends, options: &prune::Options) -> Result<Done, Failed> {
+async fn prune(ends: &Ends, pruning: &Pruning) -> Result<Done, Failed> {
     let ends = prune::Ends {
         bucket: ends.bucket.clone(),
         ledger: ends.ledger.clone(),
@@ -149,10 +149,16 @@ async fn prune(ends: &Ends, options: &prune::Options) -> Result<Done, Failed> {
     };
     let mut done = prune::Summary::default();
     let result = async {
-        let plan = prune::plan(&ends, options).await?;
-        prune::carry_out(&ends, options, plan, &mut done).await
+        let plan = prune::plan(&ends, &pruning.options).await?;
+        prune::carry_out(&ends, &pruning.options, plan, &mut done).await
     }
     .await;
+    if let (Ok(()), Some(page)) = (&result, &pruning.page)
+        && let Err(error) = page::write(ends.bucket.as_ref(), page).await
+    {
+        // The cache is as it should be all the same.
+        ends.report.event(Event::Warning { message: &chain(&error) });
+    }
     match result {
         Ok(()) => Ok(Done::Pruned(done)),
         Err(error) => Err(Box::new(StoppedPrune { error, done }).into()),

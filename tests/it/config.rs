@@ -636,8 +636,8 @@ fn shows_every_setting_once_and_no_secret() {
     unique.sort_unstable();
     unique.dedup();
     assert_eq!(unique.len(), keys.len(), "{keys:?}");
-    // 41 keys are known; extra_headers shows as its one header.
-    assert_eq!(keys.len(), 41, "{keys:?}");
+    // 42 keys are known; extra_headers shows as its one header.
+    assert_eq!(keys.len(), 42, "{keys:?}");
     assert_eq!(settings[0]["origin"]["line"], 2);
 }
 

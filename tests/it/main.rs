@@ -61,6 +61,7 @@ mod service_faults;
 mod service_prune;
 mod sign;
 mod status;
+mod status_page;
 mod store;
 mod store_daemon;
 mod survey;

@@ -1,9 +1,10 @@
 //! The service prunes by its schedule, and does not let that get into the way of pushes.
 
 use crate::support::memory::{Fault, Moment};
+use crate::support::protocol::ask::at_once;
 use crate::support::pruning::{DAY, options};
 use crate::support::service::{Bench, eventually};
-use loft::bucket::RequestKind;
+use loft::bucket::{Bucket as _, Key, RequestKind};
 use loft::config::Schedule;
 use loft::nix::StorePath;
 use loft::prune::Options;
@@ -16,7 +17,7 @@ use std::time::{Duration, SystemTime};
 fn bench(schedule: Schedule) -> (Bench, StorePath, StorePath) {
     let mut bench = Bench::new();
     bench.world.bucket.clock.set_wall(SystemTime::now());
-    bench.prune = Some(Pruning { options: options(), schedule });
+    bench.prune = Some(Pruning { options: options(), schedule, page: None });
     let old = bench.world.store.add("old").file("f", b"old").finish();
     let new = bench.world.store.add("new").file("f", b"new").finish();
     let push = |path: &StorePath| {
@@ -44,6 +45,20 @@ fn it_prunes_when_it_is_due_and_remembers_it() {
     assert!(noted.last_success.is_some_and(|at| SystemTime::now().duration_since(at).unwrap() < DAY));
     service.stop();
     assert_eq!(bench.world.keys("loft/v1/sweep/"), Vec::<String>::new());
+}
+
+#[test]
+fn its_page_follows_a_prune_and_is_no_reason_to_fail() {
+    let (mut bench, old, _) = bench(SOON);
+    bench.prune = bench.prune.map(|pruning| Pruning { page: Some(loft::page::Page::default()), ..pruning });
+    bench.world.bucket.plant("index.html", "another's");
+    let service = bench.start();
+    eventually("the old path goes", || !bench.world.visible().contains(&old));
+    eventually("it is told", || bench.told.has("was not written by loft"));
+    eventually("it is noted", || bench.ledger().watch().prunes().unwrap().removed == 1);
+    at_once(bench.world.bucket.delete(&Key::status_page())).unwrap();
+    eventually("there is a page", || !bench.world.keys("index.html").is_empty());
+    service.stop();
 }
 
 #[test]
@@ -86,7 +101,7 @@ fn a_refusal_is_told_once_and_waits_for_the_next_turn() {
     assert!(bench.ledger().watch().outages().unwrap().iter().any(|outage| outage.what == "prune"));
 
     // The user says so, and it is well again.
-    bench.prune = Some(Pruning { options: Options { remove_most: true, ..options() }, schedule: SOON });
+    bench.prune = Some(Pruning { options: Options { remove_most: true, ..options() }, schedule: SOON, page: None });
     let service = bench.start();
     eventually("both go", || !bench.world.visible().contains(&old) && !bench.world.visible().contains(&new));
     eventually("the trouble is over", || bench.ledger().watch().outages().unwrap().is_empty());
@@ -149,7 +164,7 @@ fn a_prune_waits_for_the_bucket_and_a_reload_sets_the_schedule() {
     std::thread::sleep(Duration::from_millis(200));
     assert!(bench.world.visible().contains(&old));
     let mut setup = bench.setup();
-    setup.prune = Some(Pruning { options: options(), schedule: SOON });
+    setup.prune = Some(Pruning { options: options(), schedule: SOON, page: None });
     service.host.reloads.lock().unwrap().push(Ok(setup));
     bench.world.set_faults(|moment, sent| {
         (sent.on == "nix-cache-info" && moment == Moment::Before).then_some(Fault::Unreachable)

@@ -42,6 +42,7 @@ mod shells;
 mod signatures;
 mod static_program;
 mod status;
+mod status_page;
 mod store;
 mod support;
 mod trouble;

@@ -6,7 +6,7 @@
 use crate::action::Voice;
 use crate::failure::printable;
 use crate::output::tell;
-use crate::quantity::{bytes, duration, paths, soon};
+use loft::quantity::{bytes, duration, paths, soon};
 use loft::report::{Counts, Event, NOT_VALID, Outcome, Report, Summary};
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;

@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::log::Log;
 use crate::network::{self, Network};
 use crate::output::tell;
+use crate::page;
 use crate::push;
 use crate::supervisor::Supervisor;
 use async_trait::async_trait;
@@ -102,16 +103,16 @@ impl Program<'_> {
             store: loaded.settings.store.clone(),
             scan: service.scan_on_startup,
             populate: service.populate_cache_on_startup && !self.dry_run,
-            prune: self.pruning(loaded),
+            prune: self.pruning(loaded)?,
         })
     }
 }
 
 impl Program<'_> {
-    fn pruning(&self, loaded: &Loaded) -> Option<Pruning> {
+    fn pruning(&self, loaded: &Loaded) -> Result<Option<Pruning>, Failure> {
         let settings = &loaded.settings.prune;
         if !settings.enabled || self.dry_run {
-            return None;
+            return Ok(None);
         }
         let options = prune::Options {
             retention: settings.retention(),
@@ -122,7 +123,7 @@ impl Program<'_> {
             who: push::who(),
             interrupt: Interrupt::default(),
         };
-        Some(Pruning { options, schedule: settings.schedule })
+        Ok(Some(Pruning { options, schedule: settings.schedule, page: page::wanted(loaded)? }))
     }
 }
 

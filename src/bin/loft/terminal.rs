@@ -3,9 +3,9 @@
 use crate::action::Voice;
 use crate::failure::printable;
 use crate::output::tell;
-use crate::quantity::{bytes, duration, paths, rate, soon};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use loft::nix::StorePath;
+use loft::quantity::{bytes, duration, paths, rate, soon};
 use loft::report::{Counts, Event, NOT_VALID, Outcome, Report, Summary};
 use std::collections::HashMap;
 use std::io::IsTerminal as _;

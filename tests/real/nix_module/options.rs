@@ -48,6 +48,7 @@ const NEW: &[(&str, &str, &str)] = &[
     ("store", r#""daemon""#, "loft.store"),
     ("priority", "30", "loft.priority"),
     ("memoryLimit", r#""256MiB""#, "loft.memory_limit"),
+    ("statusPage", "true", "loft.status_page"),
     ("publicUrl", r#""https://cache.example.org""#, "loft.public_url"),
     ("metricsAddress", r#""127.0.0.1:9100""#, "loft.metrics_address"),
 ];

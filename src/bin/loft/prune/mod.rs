@@ -13,12 +13,15 @@ use crate::failure::Failure;
 use crate::json::JsonLines;
 use crate::network::{self, Network};
 use crate::output::{print, tell};
+use crate::page;
 use crate::push::{Trouble, who};
 use crate::terminal::Terminal;
 use loft::config::Loaded;
 use loft::nix::{PathHash, StorePath};
+use loft::page::Page;
 use loft::prune::{self, Ends, NAR_GRACE, Options, PruneError, PrunePlan, Removal, Summary};
 use loft::push::Interrupt;
+use loft::remedy::chain;
 use loft::report::Report;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,11 +35,18 @@ pub fn prune(invocation: &Invocation, request: &PruneRequest) -> Result<Exit, Fa
     options.max_size = loaded.settings.prune.max_size(request.max_size);
     (options.dry_run, options.remove_most) = (request.dry_run, request.remove_most);
     let talk = Talk::new(invocation, request.json);
+    let page = page::wanted(&loaded)?;
     let network = Network::start()?;
     let ends = network.run(network::prune_ends(&loaded, talk.report.clone()))?;
     let trouble = Trouble::of(&ends.ledger);
     network.catch_signals(interrupt);
-    let result = network.run(work(&ends, &options, request, &talk));
+    let result = network.run(async {
+        let exit = work(&ends, &options, request, &talk).await?;
+        if let Some(page) = page.filter(|_| exit == Exit::Done && !request.dry_run) {
+            write_page(&ends, &page, &talk).await;
+        }
+        Ok(exit)
+    });
     trouble.tell_new(&ends.ledger);
     network.stop();
     talk.end(result)
@@ -53,6 +63,14 @@ pub fn options(loaded: &Loaded, interrupt: Interrupt) -> Options {
         dry_run: false,
         who: who(),
         interrupt,
+    }
+}
+
+/// The prune is done, whatever becomes of its page.
+async fn write_page(ends: &Ends, page: &Page, talk: &Talk) {
+    if let Err(error) = loft::page::write(ends.bucket.as_ref(), page).await {
+        talk.clear();
+        tell(&format!("warning: {}\n", chain(&error)));
     }
 }
 

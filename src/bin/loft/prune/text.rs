@@ -1,8 +1,8 @@
 //! A prune in words.
 
 use crate::failure::{Failure, printable};
-use crate::quantity::{age, bytes, duration, paths};
 use loft::prune::{Counts, NAR_GRACE, Options, PrunePlan, Reason, Removal, Summary};
+use loft::quantity::{age, bytes, duration, paths};
 use std::cmp::Reverse;
 use std::fmt::Write as _;
 use std::time::Duration;

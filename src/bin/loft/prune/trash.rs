@@ -7,10 +7,10 @@ use crate::exit::Exit;
 use crate::failure::{Failure, printable};
 use crate::network::{self, Network};
 use crate::output::{print, tell};
-use crate::quantity::{age, day, paths};
 use loft::nix::StorePath;
 use loft::prune::{self, NAR_GRACE, Restored, Trashed, Undone};
 use loft::push::Interrupt;
+use loft::quantity::{age, day, paths};
 use loft::record::Why;
 use std::time::SystemTime;
 

@@ -2,8 +2,8 @@
 
 use super::chart;
 use super::layout::Page;
-use crate::quantity::{age, bytes, day, paths};
 use loft::prune::NAR_GRACE;
+use loft::quantity::{age, bytes, day, paths};
 use loft::survey::{Large, Pin, Survey, Trash, Unpacked};
 use std::time::SystemTime;
 

@@ -1,6 +1,6 @@
 //! Growth as a chart: a line a week, the newest last.
 
-use crate::quantity::{bytes, day};
+use loft::quantity::{bytes, day};
 use loft::survey::{Survey, Week};
 use std::io::IsTerminal as _;
 use std::time::{Duration, SystemTime};

@@ -2,9 +2,9 @@
 
 use super::layout::Page;
 use crate::failure::Failure;
-use crate::quantity::{age, batches, bytes, paths};
 use loft::config::{PruneSettings, Settings};
 use loft::ledger::{Ledger, Queued, Scan, Snapshot};
+use loft::quantity::{age, batches, bytes, paths};
 use loft::service::{Lock, next_prune};
 use std::fs::File;
 use std::path::PathBuf;
