@@ -7,6 +7,7 @@ use super::nars::PARALLEL;
 use super::{Check, CheckError};
 use crate::bucket::{Bucket, Key, ObjectInfo, Prefix, list_all};
 use crate::nix::{PathHash, StorePath};
+use crate::pin::{self, Judged};
 use crate::prune::CLOCK_TOLERANCE;
 use crate::push::SWEEP_LIFE;
 use crate::record::{
@@ -101,27 +102,21 @@ async fn look_at_pushes(check: &mut Check<'_>, records: &mut Records) -> Result<
 }
 
 async fn look_at_pins(check: &mut Check<'_>, records: &Records) -> Result<(), CheckError> {
-    let mut by_name: HashMap<String, Vec<(ObjectInfo, PinRecord)>> = HashMap::new();
+    let mut found = Vec::new();
     each(check, &Prefix::pins(), PinRecord::parse, |check, object, record| match record {
-        Ok(record) => {
-            let name = object.key.pin_name().unwrap_or_default().to_owned();
-            by_name.entry(name).or_default().push((object.clone(), record));
-        }
+        Ok(record) => found.push((object.clone(), record)),
         Err(why) => check.unreadable(object, why),
     })
     .await?;
     let mut absent = Vec::new();
-    for mut pins in by_name.into_values() {
-        pins.sort_by(|(a, _), (b, _)| (b.modified, &b.key).cmp(&(a.modified, &a.key)));
-        for (newer, (object, record)) in pins.into_iter().enumerate() {
-            if record.roots.is_empty() {
-                check.find(Kind::PinEmpty, &object.key, None, "it names no path");
-            }
-            // One that is over keeps nothing, and the next prune removes it.
-            if record.keep.holds(check.age(&object), newer) {
-                let gone = record.roots.into_iter().filter(|root| !check.tables.has(&root.hash_part()));
-                absent.extend(gone.map(|root| (object.key.clone(), root)));
-            }
+    for Judged { object, record, holds } in pin::judge(found, check.opened.now) {
+        if record.roots.is_empty() {
+            check.find(Kind::PinEmpty, &object.key, None, "it names no path");
+        }
+        // One that is over keeps nothing, and the next prune removes it.
+        if holds {
+            let gone = record.roots.into_iter().filter(|root| !check.tables.has(&root.hash_part()));
+            absent.extend(gone.map(|root| (object.key.clone(), root)));
         }
     }
     let gone = check.still_absent(absent.iter().map(|(_, root)| root.hash_part()).collect()).await?;

@@ -1,6 +1,10 @@
 //! Pins: roots under a name, which a prune keeps by the pin's own rule rather than by their age.
 //!
-//! A pin is one record; pinning a name again adds another, so that the last N of a name can be kept.
+//! A pin is one record; pinning a name again adds another, so that the last N of a name can be kept (`rule`).
+
+mod rule;
+
+pub use rule::{Judged, judge};
 
 use crate::bucket::{Body, Bucket, BucketError, Headers, Key, ObjectInfo, Prefix, list_all};
 use crate::nix::StorePath;
@@ -8,7 +12,6 @@ use crate::push::{Lease, Lessee, PushError};
 use crate::record::{Keep, MAX_SIZE, PinRecord, RecordError, seconds};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use std::collections::HashMap;
 use std::time::SystemTime;
 use ulid::Ulid;
 
@@ -93,16 +96,15 @@ async fn must_be_there(bucket: &dyn Bucket, roots: &[StorePath]) -> Result<(), P
 
 /// All pins, by name, each name's newest first.
 pub async fn list(bucket: &dyn Bucket) -> Result<Vec<Pinned>, PinError> {
-    let found = read(bucket, &Prefix::pins()).await?;
+    let found = read(bucket).await?;
     let now = bucket.now().await?;
-    let mut newer: HashMap<String, usize> = HashMap::new();
-    let pinned = found.into_iter().map(|(object, record)| {
-        let name = object.key.pin_name().unwrap_or_default().to_owned();
-        let rank = newer.entry(name.clone()).or_default();
-        let age = now.duration_since(object.modified).unwrap_or_default();
-        let holds = record.keep.holds(age, *rank);
-        *rank += 1;
-        Pinned { name, at: object.modified, who: record.who, keep: record.keep, roots: record.roots, holds }
+    let pinned = judge(found, now).into_iter().map(|Judged { object, record, holds }| Pinned {
+        name: rule::name(&object).to_owned(),
+        at: object.modified,
+        who: record.who,
+        keep: record.keep,
+        roots: record.roots,
+        holds,
     });
     Ok(pinned.collect())
 }
@@ -113,7 +115,7 @@ pub async fn remove(bucket: &dyn Bucket, name: &str, but_last: usize) -> Result<
     if listed.is_empty() {
         return Err(PinError::NoPin(name.to_owned()));
     }
-    listed.sort_by(newest_first);
+    listed.sort_by(rule::newest_first);
     let mut removed = 0;
     for object in listed.into_iter().skip(but_last) {
         bucket.delete(&object.key).await?;
@@ -122,9 +124,8 @@ pub async fn remove(bucket: &dyn Bucket, name: &str, but_last: usize) -> Result<
     Ok(removed)
 }
 
-async fn read(bucket: &dyn Bucket, prefix: &Prefix) -> Result<Vec<(ObjectInfo, PinRecord)>, PinError> {
-    let mut listed = list_all(bucket, prefix).await?;
-    listed.sort_by(|a, b| a.key.pin_name().cmp(&b.key.pin_name()).then_with(|| newest_first(a, b)));
+async fn read(bucket: &dyn Bucket) -> Result<Vec<(ObjectInfo, PinRecord)>, PinError> {
+    let listed = list_all(bucket, &Prefix::pins()).await?;
     let mut found = Vec::with_capacity(listed.len());
     for object in listed {
         // Removed since it was listed.
@@ -133,8 +134,4 @@ async fn read(bucket: &dyn Bucket, prefix: &Prefix) -> Result<Vec<(ObjectInfo, P
         found.push((object, record));
     }
     Ok(found)
-}
-
-fn newest_first(a: &ObjectInfo, b: &ObjectInfo) -> std::cmp::Ordering {
-    (b.modified, &b.key).cmp(&(a.modified, &a.key))
 }

@@ -8,9 +8,10 @@ use super::guard::{CLOCK_TOLERANCE, check_stamp};
 use crate::bucket::{Bucket, Key, ObjectInfo, Prefix, list_all};
 use crate::catalog::{Read, Reader};
 use crate::nix::PathHash;
+use crate::pin;
 use crate::record::{LEASE_TTL, LeaseRecord, MAX_SIZE, PinRecord, PushRecord, RecordError};
 use crate::remedy::chain;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// See the module's head.
@@ -106,20 +107,16 @@ impl Records {
 
     async fn look_at_pins(&mut self, bucket: &dyn Bucket, reader: &Reader, ages: Ages) -> Result<(), PruneError> {
         let listed = list(bucket, &Prefix::pins()).await?;
-        let mut by_name: HashMap<String, Vec<(ObjectInfo, PinRecord)>> = HashMap::new();
+        let mut found = Vec::with_capacity(listed.len());
         for (object, bytes) in read_all(reader, listed).await? {
             let record = parsed(&object.key, PinRecord::parse(object.key.as_str(), &bytes))?;
             self.read.insert(object.key.clone());
-            let name = object.key.pin_name().unwrap_or_default().to_owned();
-            by_name.entry(name).or_default().push((object, record));
+            found.push((object, record));
         }
-        for mut pins in by_name.into_values() {
-            pins.sort_by(|(a, _), (b, _)| (b.modified, &b.key).cmp(&(a.modified, &a.key)));
-            for (newer, (object, record)) in pins.into_iter().enumerate() {
-                match record.keep.holds(age(&object, ages), newer) {
-                    true => self.pinned.extend(record.roots.iter().map(|root| root.hash_part())),
-                    false => self.stale.push(object.key),
-                }
+        for pin in pin::judge(found, ages.now) {
+            match pin.holds {
+                true => self.pinned.extend(pin.record.roots.iter().map(|root| root.hash_part())),
+                false => self.stale.push(pin.object.key),
             }
         }
         Ok(())
