@@ -12,6 +12,9 @@ let
       default = null;
       inherit description;
     };
+  optionalLike =
+    example: type: description:
+    optional type description // { inherit example; };
   switch =
     description:
     mkOption {
@@ -29,12 +32,7 @@ let
   # A path of the machine as text, so that nothing is copied to the store.
   secret =
     description:
-    mkOption {
-      type = types.nullOr types.path;
-      default = null;
-      example = "/run/secrets/loft";
-      description = "${description} It must not be in the Nix store.";
-    };
+    optionalLike "/run/secrets/loft" types.path "${description} It must not be in the Nix store.";
 in
 {
   options.services.loft = {
@@ -62,12 +60,9 @@ in
         example = "garage";
         description = "Region of the bucket; Garage's own is often called garage.";
       };
-      endpoint = mkOption {
-        type = types.nullOr types.str;
-        default = null;
-        example = "http://garage.example.org:3900";
-        description = "URL of the server; null is AWS in the region.";
-      };
+      endpoint =
+        optionalLike "http://garage.example.org:3900" types.str
+          "URL of the server; null is AWS in the region.";
       accessKeyFile = secret "File with the access key.";
       secretKeyFile = secret "File with the secret key.";
       extraHeaders = mkOption {
@@ -148,12 +143,7 @@ in
     memoryLimit = optional (types.either types.int types.str) ''
       Bytes that all NARs in flight may take together, such as "256MiB".
     '';
-    metricsAddress = mkOption {
-      type = types.nullOr types.str;
-      default = null;
-      example = "127.0.0.1:9100";
-      description = "Where to answer Prometheus.";
-    };
+    metricsAddress = optionalLike "127.0.0.1:9100" types.str "Where to answer Prometheus.";
 
     pruning = {
       enable = switch "Whether to remove what retention no longer covers.";
