@@ -6,11 +6,11 @@
 use super::document::{Missing, UPSTREAM_URL};
 use super::key_pair::{self, KeyPair, Wanted};
 use super::new_file::write_new;
-use super::public::{Access, Question, look};
+use super::public::{Access, Obstacle, Question, look};
 use super::reading::{Reading, Substituter};
 use super::{SetupError, hints};
 use crate::bucket::permissions::{self, Action, Permissions};
-use crate::bucket::{Bucket, BucketError, CacheInfo, Cause, Key, Lifecycle, Quirks, Switch, Target};
+use crate::bucket::{Bucket, BucketError, CacheInfo, Cause, Key, Lifecycle, Quirks, Switch, Target, check_web_address};
 use crate::clock::Clock;
 use crate::config::{KeyFile, Loaded, Problem};
 use crate::nix::{KeyName, PublicKey};
@@ -110,6 +110,8 @@ pub struct Prepared {
     pub unchanged: bool,
     /// What these credentials may not do although a push needs it.
     pub denied: Vec<Action>,
+    /// The configuration file was there, and lacks what was told.
+    pub lacks: bool,
 }
 
 impl Prepared {
@@ -128,6 +130,8 @@ pub async fn prepare(
     let settings = &options.loaded.settings;
     let target = options.loaded.bucket()?;
     let location = Location::find(&settings.store)?;
+    // Before it stands in a file, where a password would be for all to read.
+    options.public.map_or(Ok(()), check_web_address)?;
     let mut unchanged = true;
     let mut done = |made: Made| {
         unchanged &= made == Made::Found;
@@ -179,6 +183,7 @@ pub async fn prepare(
         (false, _) => Made::Found,
     });
     let lacks = (made == Made::Found && !missing.is_empty()).then_some(text);
+    let has_gaps = lacks.is_some();
     told(Step::Config { file: &options.config_file, made, missing: lacks });
 
     if writes && !denied.contains(&Action::Put) {
@@ -203,6 +208,7 @@ pub async fn prepare(
     let public_keys: Vec<PublicKey> = pairs.into_iter().filter_map(|pair| pair.public).collect();
     let substituter = match (&access, url) {
         (Access::Everybody { url, .. }, _) => Substituter::parse(url, None),
+        (Access::Nobody { why: Obstacle::AnotherCache, .. }, _) => Substituter::of(target, None),
         (_, Some(url)) => Substituter::parse(url, None),
         _ => Substituter::of(target, None),
     };
@@ -211,7 +217,7 @@ pub async fn prepare(
         _ => None,
     };
     let is_shut = options.public.is_some() && matches!(access, Access::Nobody { .. });
-    Ok(Prepared { reading, is_shut, unchanged, denied })
+    Ok(Prepared { reading, is_shut, unchanged, denied, lacks: has_gaps })
 }
 
 const fn outcome(was_there: bool, writes: bool) -> Made {
@@ -341,7 +347,7 @@ fn not_yet(question: &Question<'_>) -> Access {
         (_, Target::Directory(_)) => Access::Directory,
         (url, _) => Access::Nobody {
             url: url.unwrap_or_default().to_owned(),
-            why: "the bucket is not there yet".to_owned(),
+            why: Obstacle::Other("the bucket is not there yet".to_owned()),
             tried: None,
         },
     }

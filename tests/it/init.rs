@@ -195,7 +195,11 @@ async fn who_may_only_read_hears_so() {
     user.run(0, &["init", &url(&server)]);
     let (made, files) = (contents(&server), user.files());
     denies_writing(&server);
-    user.run(2, &["init"]).tells(&["these credentials may not", ", put objects", "hint: garage bucket allow"]);
+    let ran = user.run(2, &["init"]);
+    ran.tells(&["these credentials may not", ", put objects", "hint: garage bucket allow", "cannot push yet"]);
+    assert!(!ran.stderr.contains("loft push"), "{}", ran.stderr);
+    let quiet = user.run(2, &["init", "--quiet"]);
+    assert!(quiet.stderr.starts_with("warning: these credentials may not"), "{}", quiet.stderr);
     assert_eq!((contents(&server), user.files()), (made, files));
 }
 
@@ -320,10 +324,19 @@ async fn what_may_not_be_switched_is_left_and_told() {
     User::new()
         .run(2, &["init", "--public", &elsewhere, &url(&server)])
         .tells(&["(404)", "the bucket's website is on"]);
-    for bad in ["nix-cache.localhost", "ftp://h", "http://u:p4ss@h", "http://h?x=y"] {
-        let ran = User::new().run(1, &["init", "--public", bad, &url(&server)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_web_address_is_refused_before_anything_is_made() {
+    let server = garage(Own::default()).await;
+    for bad in ["nix-cache.localhost", "ftp://h", "http://u:p4ss@h", "http://h?x=y", "http:/h", " http://h", "HTTP://h"]
+    {
+        let user = User::new();
+        let ran = user.run(1, &["init", "--public", bad, &url(&server)]);
         ran.tells(&["is no web address"]);
         assert!(!ran.stderr.contains("p4ss"));
+        // A password would stand in loft.toml, and such a loft.toml would be refused from then on.
+        assert!(user.files().is_empty() && contents(&server).is_empty(), "{bad}");
     }
 }
 
@@ -332,7 +345,12 @@ async fn another_cache_at_the_address_is_not_taken_for_this_one() {
     let (server, other) = (garage(Own::default()).await, garage(Own { is_website: true, ..Own::default() }).await);
     User::new().run(0, &["init", &url(&other)]);
     let public = format!("{}/{BUCKET}", other.endpoint);
-    User::new().run(2, &["init", "--public", &public, &url(&server)]).tells(&["another cache is there"]);
+    let user = User::new();
+    let ran = user.run(2, &["init", "--public", &public, &url(&server)]);
+    ran.tells(&["another cache is there", "hint: correct public_url"]);
+    // Readers are not sent there.
+    assert!(ran.stdout.starts_with("extra-substituters = s3://"), "{}", ran.stdout);
+    assert!(user.run(0, &["init", "--quiet"]).stderr.starts_with("warning: another cache is there"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -384,6 +402,10 @@ async fn quiet_leaves_the_result_and_what_is_wrong() {
     assert!(ran.stdout.starts_with("extra-substituters = "), "{}", ran.stdout);
     ran.tells(&["warning: it stays as it is, and lacks:\n  [s3]\n", "  signing_key_path"]);
     assert!(!ran.stderr.contains("made") && !ran.stderr.contains("To push"), "{}", ran.stderr);
+    // Who did not ask for it is not told how to let everybody read.
+    assert!(!ran.stderr.contains("--public"), "{}", ran.stderr);
+    // A push by this file alone would go elsewhere, or nowhere.
+    user.run(0, &["init", &url(&server)]).tells(&["once loft.toml has the lines that it lacks"]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use loft::bucket::{self, CacheInfo, Lifecycle, Target};
 use loft::clock::SystemClock;
 use loft::config::{Flags, Sources, file, load};
 use loft::remedy::chain;
-use loft::setup::{Access, Form, Made, Options, Prepared, Reading, SetupError, Step, hints, prepare};
+use loft::setup::{Access, Form, Made, Obstacle, Options, Prepared, Reading, SetupError, Step, hints, prepare};
 use rustix::process::geteuid;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -72,7 +72,7 @@ pub fn init(invocation: &Invocation, request: &InitRequest) -> Result<Exit, Fail
 fn warnings(text: &str) -> String {
     let mut kept = false;
     let keeps = |line: &&str| {
-        kept = line.starts_with("warning:") || line.starts_with("  hint:") || (kept && line.starts_with("  "));
+        kept = line.starts_with("warning:") || (kept && line.starts_with("  "));
         kept
     };
     text.split_inclusive('\n').filter(keeps).collect()
@@ -154,9 +154,10 @@ fn line(step: &Step<'_>, name: &str, target: &Target, options: &Options<'_>) -> 
             let denied: Vec<String> = rights.failures().map(|(action, ..)| action.to_string()).collect();
             let mut text = match denied.is_empty() {
                 true => row("rights", "all that pushing and pruning need"),
-                false => row("rights", &format!("these credentials may not {}", denied.join(", "))),
+                false => row("rights", "not all that pushing and pruning need"),
             };
             if !denied.is_empty() {
+                text.push_str(&format!("warning: these credentials may not {}\n", denied.join(", ")));
                 text.push_str(&format!("  hint: {}\n", hints::allow(target, options.access_key)));
             }
             for odd in &rights.odd {
@@ -231,11 +232,18 @@ fn reading(access: &Access, target: &Target, asked: bool) -> String {
         Access::WouldSwitch { url } => format!("everybody, at {url}: would be switched on"),
         Access::Directory => "whoever can read its files".to_owned(),
         Access::Nobody { url, why, tried } => {
-            let mut text = format!("with credentials only ({url}: {why})");
+            let is_taken = *why == Obstacle::AnotherCache;
+            let mut text = match asked || is_taken {
+                true => format!("with credentials only\nwarning: {why}: {url}"),
+                false => format!("with credentials only ({url}: {why})"),
+            };
             if let Some(Err(error)) = tried {
                 text.push_str(&format!("\nwarning: {}", chain(error)));
             }
             let hint = match (tried, target) {
+                _ if is_taken => {
+                    "correct public_url in [loft], or the bucket: readers would get what is there".to_owned()
+                }
                 (None, Target::S3(settings)) if !asked => format!("to let everybody read: {}", hints::public(settings)),
                 (tried, target) => hints::publish(target, tried.as_ref()),
             };
@@ -258,9 +266,15 @@ fn next(prepared: &Prepared, target: &Target, options: &Options<'_>) -> Result<(
         false => format!("-c {} ", options.config_file.display()),
     };
     let credentials = if matches!(target, Target::S3(_)) { " and the credentials" } else { "" };
-    tell(&format!(
-        "\nTo push (from another machine too, with copies of the configuration, the signing key{credentials}):\n  loft {flag}push ./result\n"
-    ));
+    let file = options.config_file.display();
+    let once = if prepared.lacks { format!(", once {file} has the lines that it lacks") } else { String::new() };
+    tell(&match prepared.denied.is_empty() {
+        true => format!(
+            "\nTo push{once} (from another machine too, with copies of the configuration, the signing key{credentials}):\n  \
+             loft {flag}push ./result\n"
+        ),
+        false => "\nThese credentials cannot push yet; once they may (see above), run this again.\n".to_owned(),
+    });
     let Some(reading) = &prepared.reading else { return Ok(()) };
     let command = use_command(reading);
     tell(&format!("\nTo read, on each machine that shall:\n  {command}\n"));
