@@ -144,9 +144,11 @@ pub async fn prepare(
     let is_there = made != Made::Would;
 
     let mut denied = Vec::new();
+    let mut can_remove = false;
     if !options.dry_run {
         let rights = permissions::probe(bucket.as_ref(), clock.wall(), PATIENCE).await;
         denied = rights.failures().map(|(action, ..)| action).filter(|action| PUSHING.contains(action)).collect();
+        can_remove = rights.allows(Action::Delete);
         told(Step::Rights(&rights));
     }
 
@@ -187,7 +189,8 @@ pub async fn prepare(
     told(Step::Config { file: &options.config_file, made, missing: lacks });
 
     if writes && !denied.contains(&Action::Put) {
-        let scratch = Key::probe(Ulid::from_datetime(clock.wall()));
+        // Who may not delete leaves one object, however often this is done.
+        let scratch = if can_remove { Key::probe(Ulid::from_datetime(clock.wall())) } else { Key::kept_probe() };
         // Nothing rests on it; what cannot be asked is not told.
         if let Ok(quirks) = bucket.quirks(&scratch).await
             && matches!(&quirks.lifecycle, Lifecycle::Rules(_))
@@ -229,17 +232,19 @@ const fn outcome(was_there: bool, writes: bool) -> Made {
 }
 
 async fn ensure_bucket(bucket: &dyn Bucket, target: &Target, options: &Options<'_>) -> Result<Made, SetupError> {
-    let hint = |how: fn(&Target, &str) -> String| how(target, options.access_key);
+    let cannot_create = |error: BucketError| {
+        let hint = hints::create(target, options.access_key, &error.cause);
+        Err(SetupError::Create { error: error.into(), hint })
+    };
     match bucket.check_access().await {
         // An absent directory is an empty one as long as it can be made.
         Ok(()) if matches!(target, Target::Directory(path) if !path.exists()) => {}
         Ok(()) => return Ok(Made::Found),
         Err(BucketError { cause: Cause::NoBucket(_), .. }) => {}
-        Err(error) if matches!(error.cause, Cause::NoDirectory(_)) => {
-            return Err(SetupError::Create { error: error.into(), hint: hint(hints::create) });
-        }
+        Err(error) if matches!(error.cause, Cause::NoDirectory(_)) => return cannot_create(error),
         Err(error) if permissions::Why::of(&error.cause) == permissions::Why::Denied => {
-            return Err(SetupError::Access { error: error.into(), hint: hint(hints::allow) });
+            let hint = hints::allow(target, options.access_key);
+            return Err(SetupError::Access { error: error.into(), hint });
         }
         Err(error) => return Err(error.into()),
     }
@@ -249,7 +254,7 @@ async fn ensure_bucket(bucket: &dyn Bucket, target: &Target, options: &Options<'
     match bucket.create().await {
         Ok(true) => Ok(Made::New),
         Ok(false) => Ok(Made::Found),
-        Err(error) => Err(SetupError::Create { error: error.into(), hint: hint(hints::create) }),
+        Err(error) => cannot_create(error),
     }
 }
 

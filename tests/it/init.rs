@@ -204,6 +204,20 @@ async fn who_may_only_read_hears_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_delete_leaves_one_scratch_object_however_often_it_runs() {
+    let server = garage(Own::default()).await;
+    server.memory.set_faults(|moment, sent| {
+        (moment == Moment::Before && sent.kind == RequestKind::Delete).then_some(Fault::Denied)
+    });
+    let user = User::new();
+    for _ in 0..3 {
+        user.run(0, &["init", &url(&server)]).tells(&["these credentials may not delete objects"]);
+    }
+    let left: Vec<String> = contents(&server).into_keys().filter(|key| key.starts_with("loft/v1/probe/")).collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_nix_cache_info_is_never_overwritten() {
     for (text, code, told) in [
         ("StoreDir: /data/store\n", 1, &["belongs to the store directory /data/store", "never overwritten"][..]),
