@@ -66,6 +66,8 @@ pub enum Step<'a> {
         file: &'a Path,
         public: Option<&'a PublicKey>,
         made: Made,
+        /// The cache was there, and the file names a key that was not: readers know another by its name.
+        was_lost: bool,
     },
     /// Something about a key that people should know.
     Warning(&'a Problem),
@@ -165,15 +167,21 @@ pub async fn prepare(
     let is_new_file = options.in_file.is_none();
     let found = if is_there { read_record(bucket.as_ref()).await? } else { None };
     told(Step::Record(done(outcome(found.is_some(), writes))));
+    let is_old = found.is_some();
     let record = match found {
         None if writes => Some(write_record(bucket.as_ref(), clock, upstreams(options)).await?),
         found => found,
     };
 
     let pairs = keys(options, target, &location)?;
+    let has_named = |pair: &KeyPair| {
+        let named = options.in_file.map(|file| &file.settings.signing.files);
+        named.is_some_and(|files| files.iter().any(|file| file.path == pair.file))
+    };
     for pair in &pairs {
         let made = done(pair.made);
-        told(Step::Key { file: &pair.file, public: pair.public.as_ref(), made });
+        let was_lost = made != Made::Found && is_old && has_named(pair);
+        told(Step::Key { file: &pair.file, public: pair.public.as_ref(), made, was_lost });
         pair.warnings.iter().for_each(|warning| told(Step::Warning(warning)));
     }
 

@@ -299,6 +299,22 @@ async fn a_key_that_is_there_is_used_and_never_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_lost_is_missed() {
+    let server = garage(Own::default()).await;
+    let user = User::new();
+    let first = user.run(0, &["init", &url(&server)]);
+    assert!(!first.stderr.contains("warning"), "{}", first.stderr);
+    fs::remove_file(user.key()).unwrap();
+    let told = "warning: the configuration names this key, and it was not there";
+    user.run(0, &["init", "--quiet"]).tells(&[told, "  hint: if there is a copy of the old one"]);
+    let again = user.run(0, &["init"]);
+    assert!(!again.stderr.contains("warning"), "{}", again.stderr);
+    // Another machine's first key for the same cache is none that was lost.
+    let other = User::new().run(0, &["init", &url(&server)]);
+    assert!(!other.stderr.contains("warning"), "{}", other.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn everybody_can_read_where_that_was_asked_for() {
     let server = garage(Own::default()).await;
     let user = User::new();
@@ -338,6 +354,10 @@ async fn what_may_not_be_switched_is_left_and_told() {
     User::new()
         .run(2, &["init", "--public", &elsewhere, &url(&server)])
         .tells(&["(404)", "the bucket's website is on"]);
+    // Whatever an address has is no command for who pastes it.
+    let odd = format!("{}/o';id", server.endpoint);
+    let told = format!("--restart '{}/o'\\'';id' --public-key", server.endpoint);
+    User::new().run(2, &["init", "--public", &odd, &url(&server)]).tells(&[&told]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -179,9 +179,18 @@ fn line(step: &Step<'_>, name: &str, target: &Target, options: &Options<'_>) -> 
             text
         }
         Step::Record(made) => row("bucket.json", verb(*made)),
-        Step::Key { file, public, made } => {
+        Step::Key { file, public, made, was_lost } => {
             let name = public.map(|public| format!(", named {}", public.name())).unwrap_or_default();
-            row("signing key", &format!("{}{name}: {}", file.display(), verb(*made)))
+            let mut text = row("signing key", &format!("{}{name}: {}", file.display(), verb(*made)));
+            if *was_lost {
+                text.push_str(
+                    "warning: the configuration names this key, and it was not there: readers who trust another of its name do \
+                     not take what a new one signs\n  \
+                     hint: if there is a copy of the old one, put it in its place; else sign what is there anew (loft sign), and \
+                     give readers the new public key\n",
+                );
+            }
+            text
         }
         Step::Warning(problem) => format!("warning: {problem}\n"),
         Step::Config { file, made, missing } => {
@@ -291,7 +300,9 @@ fn next(prepared: &Prepared, target: &Target, options: &Options<'_>) -> Result<(
 fn use_command(reading: &Reading) -> String {
     let keys: String = reading.public_keys.iter().map(|key| format!(" --public-key {key}")).collect();
     let url = reading.substituter.as_str();
-    let quoted = if url.contains(['&', '?']) { format!("'{url}'") } else { url.to_owned() };
+    // It is pasted into a shell, before sudo's eyes.
+    let is_plain = url.chars().all(|c| c.is_ascii_alphanumeric() || "-._/:%".contains(c));
+    let quoted = if is_plain { url.to_owned() } else { format!("'{}'", url.replace('\'', "'\\''")) };
     format!("sudo loft use --write --restart {quoted}{keys}")
 }
 
@@ -308,8 +319,9 @@ fn object(step: &Step<'_>) -> Value {
             "event": "nix-cache-info", "made": word(*made), "differs": differs.as_ref().map(|(found, _)| found.print()),
         }),
         Step::Record(made) => json!({"event": "record", "made": word(*made)}),
-        Step::Key { file, public, made } => json!({
+        Step::Key { file, public, made, was_lost } => json!({
             "event": "key", "made": word(*made), "file": file.display().to_string(), "public": public.map(ToString::to_string),
+            "was_lost": was_lost,
         }),
         Step::Warning(problem) => json!({"event": "warning", "message": problem.to_string()}),
         Step::Config { file, made, missing } => json!({
