@@ -5,7 +5,9 @@
 //! `rustls-native-certs` the places of certificates (`SSL_CERT_FILE`, `SSL_CERT_DIR`).
 
 use super::error::{Cause, Source};
+use reqwest::Url;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +51,19 @@ impl Trust {
             .connect_timeout(CONNECT)
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(128))
+    }
+
+    /// A builder for reading `url` without credentials, as Nix does.
+    pub fn reader(&self, url: &Url) -> Result<reqwest::ClientBuilder, Cause> {
+        let builder = self.builder(url.scheme() == "https")?;
+        Ok(match url.host_str().filter(|host| host.ends_with(".localhost")) {
+            Some(host) => {
+                // Nix takes these names for this machine whatever the resolver says. Port 0: the URL's own.
+                let here = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), SocketAddr::from((Ipv6Addr::LOCALHOST, 0))];
+                builder.resolve_to_addrs(host, &here)
+            }
+            None => builder,
+        })
     }
 
     /// The system's certificates and the user's. The system's may be missing where the user gave some.
@@ -109,10 +124,12 @@ pub struct Fetched {
 /// `patience`.
 pub async fn fetch(url: &str, ca_file: Option<&Path>, patience: Duration, limit: usize) -> Result<Fetched, Cause> {
     let trust = Trust { ca_file: ca_file.map(Path::to_owned) };
-    let is_https = url.starts_with("https://");
-    let client = tokio::task::spawn_blocking(move || trust.client(is_https))
+    let url = Url::parse(url).map_err(|error| Cause::Setting(format!("The URL cannot be used: {error}")))?;
+    let asked = url.clone();
+    let builder = tokio::task::spawn_blocking(move || trust.reader(&asked))
         .await
         .map_err(|error| Cause::Io(std::io::Error::other(error)))??;
+    let client = builder.build().map_err(|error| Cause::Setting(crate::remedy::chain(&error)))?;
     let answer = async {
         let mut response = client.get(url).send().await.map_err(transport)?;
         let status = response.status().as_u16();

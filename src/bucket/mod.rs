@@ -26,7 +26,7 @@ pub use headers::{ExtraHeaders, HeaderError};
 pub use http::{Fetched, fetch};
 pub use key::{Key, Kind, Prefix};
 pub use open::open;
-pub use public::{Public, PublicError, Switch, read_publicly};
+pub use public::{Public, PublicError, Switch, check_web_address, read_publicly};
 pub use quirks::{Lifecycle, LifecycleRule, Quirks};
 pub use retry::{Jitter, RetryPolicy, Retrying};
 pub use s3::{CredentialsError, S3, Whose};

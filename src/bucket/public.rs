@@ -5,7 +5,6 @@ use super::error::Cause;
 use super::http::{Trust, transport};
 use bytes::{Bytes, BytesMut};
 use reqwest::Url;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -61,16 +60,11 @@ pub async fn read_publicly(
     let base = parse(base)?;
     let url = format!("{}/{key}", base.as_str().trim_end_matches('/'));
     let failed = |cause| PublicError::Request { url: url.clone(), cause };
-    let mut builder = Trust { ca_file }
-        .builder(base.scheme() == "https")
+    let builder = Trust { ca_file }
+        .reader(&base)
         .map_err(failed)?
         .redirect(reqwest::redirect::Policy::limited(REDIRECTS))
         .timeout(PATIENCE);
-    if let Some(host) = base.host_str().filter(|host| host.ends_with(".localhost")) {
-        // Nix takes these names for this machine whatever the resolver says. Port 0: the URL's own.
-        let here = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), SocketAddr::from((Ipv6Addr::LOCALHOST, 0))];
-        builder = builder.resolve_to_addrs(host, &here);
-    }
     let client = builder.build().map_err(|error| failed(Cause::Setting(crate::remedy::chain(&error))))?;
     let mut response = client.get(&url).send().await.map_err(|error| failed(transport(error)))?;
     match response.status().as_u16() {
@@ -89,11 +83,18 @@ pub async fn read_publicly(
     Ok(Public::Read(body.freeze()))
 }
 
+/// Whether a text is an address at which anybody could read.
+pub fn check_web_address(text: &str) -> Result<(), PublicError> {
+    parse(text).map(drop)
+}
+
 fn parse(text: &str) -> Result<Url, PublicError> {
     // Before an `@` may stand a password.
     let shown = || PublicError::Url(if text.contains('@') { "…@…".to_owned() } else { text.to_owned() });
     let url = Url::parse(text).map_err(|_| shown())?;
-    let is_plain = matches!(url.scheme(), "http" | "https")
+    // What the parser mends, a white space before it, say, would be no such address in loft.toml.
+    let is_plain = (text.starts_with("http://") || text.starts_with("https://"))
+        && !text.contains(char::is_whitespace)
         && url.host_str().is_some()
         && url.username().is_empty()
         && url.password().is_none()

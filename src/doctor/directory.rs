@@ -32,6 +32,9 @@ pub async fn look(patient: &Patient, loaded: &Loaded, root: &Path, keys: &[Publi
             WRITING.into_iter().chain(CONTENT).for_each(|check| notes.without(check, why));
         }
         Ok(true) => {
+            if patient.probe {
+                notes.without(Check::Checksums, "the cache is a directory");
+            }
             storage::look(patient, loaded, &bucket, false, notes).await;
             samples::look(patient, loaded, &bucket, keys, &mut cache, notes).await;
         }

@@ -186,6 +186,7 @@ codes! {
     TrustedKeyDiffers Trust Broken "trusted-key-differs";
     SignaturesNotRequired Trust Warning "signatures-not-required";
     NetrcMissing Netrc Broken "netrc-missing";
+    PublicUrlUnreadable PublicReading Warning "public-url-unreadable";
 }
 
 /// What was found so far.

@@ -8,6 +8,7 @@ use super::{Patient, is_remote, key_lines};
 use crate::bucket::{CacheUrl, Fetched, Key, S3Settings, Target, fetch};
 use crate::config::Loaded;
 use crate::nix::PublicKey;
+use crate::record::BucketRecord;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -38,7 +39,8 @@ pub async fn look(patient: &Patient, loaded: &Loaded, keys: &[PublicKey], cache:
     };
     let substituters = conf.substituters();
     let asked = netrc(patient, &conf, &substituters, notes).await;
-    let listed = substituters.iter().find(|url| is_this(url, target, cache, &asked));
+    let public = loaded.settings.public_url.as_deref();
+    let listed = substituters.iter().find(|url| is_this(url, target, public, cache, &asked));
     match listed {
         Some(url) => {
             notes.fine(Check::Substituter, format!("nix.conf has {url}"));
@@ -83,8 +85,15 @@ async fn upstreams(patient: &Patient, loaded: &Loaded, cache: &Cache, notes: &mu
     }
 }
 
-/// Anybody may read, or nobody without credentials: either may be meant.
+/// Anybody may read, or nobody without credentials: either may be meant. An address to which readers are sent should be
+/// this cache's.
 async fn public(patient: &Patient, loaded: &Loaded, cache: &Cache, notes: &mut Notes) {
+    if let Some(url) = &loaded.settings.public_url {
+        return match patient.offline {
+            true => notes.without(Check::PublicReading, OFFLINE),
+            false => public_url(patient, loaded, url, cache, notes).await,
+        };
+    }
     let (Some(Target::S3(settings)), Some(url)) = (&loaded.settings.bucket, &cache.url) else {
         let why =
             if is_remote(loaded) { "nobody was asked for the cache" } else { "the cache is no bucket of a server" };
@@ -110,6 +119,35 @@ async fn public(patient: &Patient, loaded: &Loaded, cache: &Cache, notes: &mut N
             notes.without(Check::PublicReading, &format!("it could not be tried: {}", crate::remedy::chain(&cause)))
         }
     }
+}
+
+async fn public_url(patient: &Patient, loaded: &Loaded, url: &str, cache: &Cache, notes: &mut Notes) {
+    let ca_file = match &loaded.settings.bucket {
+        Some(Target::S3(settings)) => settings.ca_file.as_deref(),
+        _ => None,
+    };
+    let (info, record) = (Key::cache_info(), Key::bucket_record());
+    let (info, record) =
+        tokio::join!(get(patient, ca_file, url, info.as_str()), get(patient, ca_file, url, record.as_str()));
+    // The record may be kept from the public.
+    let generation = |bytes: &[u8]| BucketRecord::parse("bucket.json", bytes).ok().map(|record| record.generation);
+    let own = cache.record.as_deref().and_then(generation);
+    let theirs = record.ok().filter(|answer| answer.status == 200).and_then(|answer| generation(&answer.body));
+    let why = match info {
+        _ if own.is_some() && theirs.is_some() && own != theirs => "another cache is there".to_owned(),
+        Ok(Fetched { status: 200, .. }) => {
+            return notes.fine(Check::PublicReading, format!("anybody may read at {url}"));
+        }
+        Ok(Fetched { status: 401, .. }) => {
+            let says = format!("with a name and a password (401), at {url}");
+            return notes.fine(Check::PublicReading, says);
+        }
+        Ok(Fetched { status, .. }) => format!("nix-cache-info is answered by {status}"),
+        Err(why) => why,
+    };
+    let says = format!("public_url is {url}, and this cache cannot be read there: {why}");
+    let way_out = "correct public_url in [loft], or let readers in there: docs/providers.md tells how";
+    notes.fault(Code::PublicUrlUnreadable, says, way_out);
 }
 
 /// What a substituter answers.
@@ -162,7 +200,7 @@ async fn get(patient: &Patient, ca_file: Option<&Path>, url: &str, key: &str) ->
 }
 
 /// Whether a substituter of nix.conf is the cache that is pushed to.
-fn is_this(url: &str, target: &Target, cache: &Cache, asked: &Asked) -> bool {
+fn is_this(url: &str, target: &Target, public: Option<&str>, cache: &Cache, asked: &Asked) -> bool {
     if let Some(record) = &cache.record
         && asked.iter().any(|(answering, body)| answering == url && body == record)
     {
@@ -170,7 +208,8 @@ fn is_this(url: &str, target: &Target, cache: &Cache, asked: &Asked) -> bool {
     }
     if is_http(url) {
         let own = cache.url.as_deref().map(|own| own.trim_end_matches("/nix-cache-info"));
-        return own == Some(url.split('?').next().unwrap_or_default().trim_end_matches('/'));
+        let url = url.split('?').next().unwrap_or_default().trim_end_matches('/');
+        return own == Some(url) || public == Some(url);
     }
     let url = if url.starts_with('/') { format!("file://{url}") } else { url.to_owned() };
     match (CacheUrl::parse(&url).map(|url| url.target), target) {

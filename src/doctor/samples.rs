@@ -145,14 +145,16 @@ fn signatures(dir: &StoreDir, keys: &[PublicKey], samples: &[NarInfo], notes: &m
     let (mut fits, mut differs) = (0, None);
     for info in samples {
         let print = info.fingerprint(dir);
+        let mut is_own = false;
         for signature in &info.signatures {
             names.insert(signature.key().to_string());
             match keys.iter().find(|key| key.name() == signature.key()) {
-                Some(key) if key.verifies(&print, signature) => fits += 1,
+                Some(key) if key.verifies(&print, signature) => is_own = true,
                 Some(key) => differs = Some(key.name().clone()),
                 None => {}
             }
         }
+        fits += usize::from(is_own);
     }
     let count = samples.len();
     let names = if names.is_empty() { "nobody".to_owned() } else { names.into_iter().collect::<Vec<_>>().join(", ") };

@@ -1,6 +1,7 @@
 //! What to type where loft may not do it itself.
 
-use crate::bucket::{BucketError, S3Settings, Switch, Target};
+use crate::bucket::permissions::Why;
+use crate::bucket::{BucketError, Cause, S3Settings, Switch, Target};
 
 /// Garage's region by default; other servers hardly ever have it.
 fn is_garages(settings: &S3Settings) -> bool {
@@ -11,8 +12,8 @@ pub fn is_garage(target: &Target) -> bool {
     matches!(target, Target::S3(settings) if is_garages(settings))
 }
 
-/// How to make the bucket. `key` names the access key in a shell.
-pub fn create(target: &Target, key: &str) -> String {
+/// How to make the bucket, after an attempt that ended so. `key` names the access key in a shell.
+pub fn create(target: &Target, key: &str, cause: &Cause) -> String {
     match target {
         Target::S3(settings) if is_garages(settings) => format!(
             "make it with Garage's own program, then run this again:\n    \
@@ -25,6 +26,9 @@ pub fn create(target: &Target, key: &str) -> String {
              this again",
             settings.bucket
         ),
+        Target::Directory(path) if Why::of(cause) == Why::Denied => {
+            format!("make it yours, then run this again: sudo install -d -o \"$USER\" {}", path.display())
+        }
         Target::Directory(path) => {
             let parent = path.parent().unwrap_or(path).display();
             format!("mkdir -p {parent}, if no mount is missing there")
@@ -66,5 +70,21 @@ pub fn publish(target: &Target, tried: Option<&Result<Switch, BucketError>>) -> 
         }
         (Target::S3(_), _) => "docs/providers.md tells how, for each kind of store".to_owned(),
         (Target::Directory(_), _) => "let a web server hand out the directory at this address".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::path::PathBuf;
+
+    #[test]
+    fn a_directory_that_may_not_be_made_is_no_folder_that_is_missing() {
+        let path = PathBuf::from("/srv/cache");
+        let target = Target::Directory(path.clone());
+        let denied = Cause::Io(io::ErrorKind::PermissionDenied.into());
+        assert!(create(&target, "KEY", &denied).ends_with("sudo install -d -o \"$USER\" /srv/cache"));
+        assert!(create(&target, "KEY", &Cause::NoDirectory(path)).starts_with("mkdir -p /srv,"));
     }
 }

@@ -19,6 +19,6 @@ pub use install::{Installed, install};
 pub use key_pair::write_key;
 pub use nix_conf::{NixConf, Said, Setting};
 pub use prepare::{Made, Options, Prepared, Step, prepare};
-pub use public::Access;
+pub use public::{Access, Obstacle};
 pub use reading::{Form, Reading, Substituter, SubstituterError};
 pub use trusted::is_trusted;

@@ -6,11 +6,11 @@
 use super::document::{Missing, UPSTREAM_URL};
 use super::key_pair::{self, KeyPair, Wanted};
 use super::new_file::write_new;
-use super::public::{Access, Question, look};
+use super::public::{Access, Obstacle, Question, look};
 use super::reading::{Reading, Substituter};
 use super::{SetupError, hints};
 use crate::bucket::permissions::{self, Action, Permissions};
-use crate::bucket::{Bucket, BucketError, CacheInfo, Cause, Key, Lifecycle, Quirks, Switch, Target};
+use crate::bucket::{Bucket, BucketError, CacheInfo, Cause, Key, Lifecycle, Quirks, Switch, Target, check_web_address};
 use crate::clock::Clock;
 use crate::config::{KeyFile, Loaded, Problem};
 use crate::nix::{KeyName, PublicKey};
@@ -66,6 +66,8 @@ pub enum Step<'a> {
         file: &'a Path,
         public: Option<&'a PublicKey>,
         made: Made,
+        /// The cache was there, and the file names a key that was not: readers know another by its name.
+        was_lost: bool,
     },
     /// Something about a key that people should know.
     Warning(&'a Problem),
@@ -110,6 +112,8 @@ pub struct Prepared {
     pub unchanged: bool,
     /// What these credentials may not do although a push needs it.
     pub denied: Vec<Action>,
+    /// The configuration file was there, and lacks what was told.
+    pub lacks: bool,
 }
 
 impl Prepared {
@@ -128,6 +132,8 @@ pub async fn prepare(
     let settings = &options.loaded.settings;
     let target = options.loaded.bucket()?;
     let location = Location::find(&settings.store)?;
+    // Before it stands in a file, where a password would be for all to read.
+    options.public.map_or(Ok(()), check_web_address)?;
     let mut unchanged = true;
     let mut done = |made: Made| {
         unchanged &= made == Made::Found;
@@ -140,9 +146,11 @@ pub async fn prepare(
     let is_there = made != Made::Would;
 
     let mut denied = Vec::new();
+    let mut can_remove = false;
     if !options.dry_run {
         let rights = permissions::probe(bucket.as_ref(), clock.wall(), PATIENCE).await;
         denied = rights.failures().map(|(action, ..)| action).filter(|action| PUSHING.contains(action)).collect();
+        can_remove = rights.allows(Action::Delete);
         told(Step::Rights(&rights));
     }
 
@@ -159,15 +167,21 @@ pub async fn prepare(
     let is_new_file = options.in_file.is_none();
     let found = if is_there { read_record(bucket.as_ref()).await? } else { None };
     told(Step::Record(done(outcome(found.is_some(), writes))));
+    let is_old = found.is_some();
     let record = match found {
         None if writes => Some(write_record(bucket.as_ref(), clock, upstreams(options)).await?),
         found => found,
     };
 
     let pairs = keys(options, target, &location)?;
+    let has_named = |pair: &KeyPair| {
+        let named = options.in_file.map(|file| &file.settings.signing.files);
+        named.is_some_and(|files| files.iter().any(|file| file.path == pair.file))
+    };
     for pair in &pairs {
         let made = done(pair.made);
-        told(Step::Key { file: &pair.file, public: pair.public.as_ref(), made });
+        let was_lost = made != Made::Found && is_old && has_named(pair);
+        told(Step::Key { file: &pair.file, public: pair.public.as_ref(), made, was_lost });
         pair.warnings.iter().for_each(|warning| told(Step::Warning(warning)));
     }
 
@@ -179,10 +193,12 @@ pub async fn prepare(
         (false, _) => Made::Found,
     });
     let lacks = (made == Made::Found && !missing.is_empty()).then_some(text);
+    let has_gaps = lacks.is_some();
     told(Step::Config { file: &options.config_file, made, missing: lacks });
 
     if writes && !denied.contains(&Action::Put) {
-        let scratch = Key::probe(Ulid::from_datetime(clock.wall()));
+        // Who may not delete leaves one object, however often this is done.
+        let scratch = if can_remove { Key::probe(Ulid::from_datetime(clock.wall())) } else { Key::kept_probe() };
         // Nothing rests on it; what cannot be asked is not told.
         if let Ok(quirks) = bucket.quirks(&scratch).await
             && matches!(&quirks.lifecycle, Lifecycle::Rules(_))
@@ -203,6 +219,7 @@ pub async fn prepare(
     let public_keys: Vec<PublicKey> = pairs.into_iter().filter_map(|pair| pair.public).collect();
     let substituter = match (&access, url) {
         (Access::Everybody { url, .. }, _) => Substituter::parse(url, None),
+        (Access::Nobody { why: Obstacle::AnotherCache, .. }, _) => Substituter::of(target, None),
         (_, Some(url)) => Substituter::parse(url, None),
         _ => Substituter::of(target, None),
     };
@@ -211,7 +228,7 @@ pub async fn prepare(
         _ => None,
     };
     let is_shut = options.public.is_some() && matches!(access, Access::Nobody { .. });
-    Ok(Prepared { reading, is_shut, unchanged, denied })
+    Ok(Prepared { reading, is_shut, unchanged, denied, lacks: has_gaps })
 }
 
 const fn outcome(was_there: bool, writes: bool) -> Made {
@@ -223,17 +240,19 @@ const fn outcome(was_there: bool, writes: bool) -> Made {
 }
 
 async fn ensure_bucket(bucket: &dyn Bucket, target: &Target, options: &Options<'_>) -> Result<Made, SetupError> {
-    let hint = |how: fn(&Target, &str) -> String| how(target, options.access_key);
+    let cannot_create = |error: BucketError| {
+        let hint = hints::create(target, options.access_key, &error.cause);
+        Err(SetupError::Create { error: error.into(), hint })
+    };
     match bucket.check_access().await {
         // An absent directory is an empty one as long as it can be made.
         Ok(()) if matches!(target, Target::Directory(path) if !path.exists()) => {}
         Ok(()) => return Ok(Made::Found),
         Err(BucketError { cause: Cause::NoBucket(_), .. }) => {}
-        Err(error) if matches!(error.cause, Cause::NoDirectory(_)) => {
-            return Err(SetupError::Create { error: error.into(), hint: hint(hints::create) });
-        }
+        Err(error) if matches!(error.cause, Cause::NoDirectory(_)) => return cannot_create(error),
         Err(error) if permissions::Why::of(&error.cause) == permissions::Why::Denied => {
-            return Err(SetupError::Access { error: error.into(), hint: hint(hints::allow) });
+            let hint = hints::allow(target, options.access_key);
+            return Err(SetupError::Access { error: error.into(), hint });
         }
         Err(error) => return Err(error.into()),
     }
@@ -243,7 +262,7 @@ async fn ensure_bucket(bucket: &dyn Bucket, target: &Target, options: &Options<'
     match bucket.create().await {
         Ok(true) => Ok(Made::New),
         Ok(false) => Ok(Made::Found),
-        Err(error) => Err(SetupError::Create { error: error.into(), hint: hint(hints::create) }),
+        Err(error) => cannot_create(error),
     }
 }
 
@@ -341,7 +360,7 @@ fn not_yet(question: &Question<'_>) -> Access {
         (_, Target::Directory(_)) => Access::Directory,
         (url, _) => Access::Nobody {
             url: url.unwrap_or_default().to_owned(),
-            why: "the bucket is not there yet".to_owned(),
+            why: Obstacle::Other("the bucket is not there yet".to_owned()),
             tried: None,
         },
     }

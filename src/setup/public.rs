@@ -4,6 +4,7 @@ use super::SetupError;
 use crate::bucket::{Bucket, BucketError, CacheInfo, Key, Public, PublicError, S3, Switch, Target, read_publicly};
 use crate::record::BucketRecord;
 use crate::remedy::chain;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,11 +21,28 @@ pub enum Access {
     /// Everybody, at this address.
     Everybody { url: String, switched: bool },
     /// Nobody at this address, and why; what came of an attempt to change that.
-    Nobody { url: String, why: String, tried: Option<Result<Switch, BucketError>> },
+    Nobody { url: String, why: Obstacle, tried: Option<Result<Switch, BucketError>> },
     /// A directory: whoever can read its files.
     Directory,
     /// A dry run would switch it on.
     WouldSwitch { url: String },
+}
+
+/// Why this cache cannot be read at an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Readers must not be sent there.
+    AnotherCache,
+    Other(String),
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AnotherCache => "another cache is there",
+            Self::Other(why) => why,
+        })
+    }
 }
 
 /// What is asked.
@@ -80,21 +98,22 @@ async fn obstacle(
     url: &str,
     ca_file: &Option<PathBuf>,
     generation: Option<&str>,
-) -> Result<Option<String>, PublicError> {
+) -> Result<Option<Obstacle>, PublicError> {
+    let other = |why: &str| Ok(Some(Obstacle::Other(why.to_owned())));
     let read = async |key: &Key| match read_publicly(url, key, ca_file.clone(), LIMIT).await {
         Err(PublicError::Request { cause, .. }) => Ok(Err(chain(&cause))),
         Err(error) => Err(error),
         Ok(answer) => Ok(Ok(answer)),
     };
     let info = match read(&Key::cache_info()).await? {
-        Err(why) => return Ok(Some(why)),
+        Err(why) => return other(&why),
         Ok(Public::Read(bytes)) => bytes,
-        Ok(Public::Absent) => return Ok(Some("there is no nix-cache-info (404)".to_owned())),
-        Ok(Public::Refused) => return Ok(Some("it wants credentials (403)".to_owned())),
-        Ok(Public::Odd(status)) => return Ok(Some(format!("the answer is {status}"))),
+        Ok(Public::Absent) => return other("there is no nix-cache-info (404)"),
+        Ok(Public::Refused) => return other("it wants credentials (403)"),
+        Ok(Public::Odd(status)) => return other(&format!("the answer is {status}")),
     };
     if CacheInfo::parse(&info).is_err() {
-        return Ok(Some("what is there is no nix-cache-info".to_owned()));
+        return other("what is there is no nix-cache-info");
     }
     let Some(generation) = generation else { return Ok(None) };
     // Every cache has the same nix-cache-info, but a record of its own. It may be kept from the public.
@@ -103,7 +122,7 @@ async fn obstacle(
         && let Ok(record) = BucketRecord::parse(key.as_str(), &bytes)
         && record.generation != generation
     {
-        return Ok(Some("another cache is there".to_owned()));
+        return Ok(Some(Obstacle::AnotherCache));
     }
     Ok(None)
 }

@@ -472,6 +472,23 @@ async fn paths_that_others_have_signed_and_another_key_of_the_same_name() {
     ward.examine().await.blames(&[Code::KeyDiffers], &["cache-1"], "new name");
 }
 
+#[tokio::test]
+async fn a_path_with_two_signatures_of_this_machine_makes_up_for_no_other() {
+    let mut ward = Ward::new().await;
+    let key = |name: &str| SecretKey::generate(KeyName::parse(name).unwrap()).unwrap();
+    let second = key("second-1");
+    ward.write("second", second.to_secret_text().trim_end());
+    std::fs::set_permissions(ward.at("second"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    ward.loft.remove("signing_key_path");
+    ward.loft.insert("signing_key_paths", format!("[{:?}, {:?}]", ward.at("key"), ward.at("second")));
+    let both = ward.narinfo(&ward.key) + ward.narinfo(&second).lines().last().unwrap() + "\n";
+    ward.server.memory.plant(&format!("{}.narinfo", ward.hash()), both);
+    ward.examine().await.blames(&[], &[], "").says(Check::Signatures, "signed by this machine's key");
+    ward.path = ward.store.add("lib").file("f", "lib").finish();
+    ward.server.memory.plant(&format!("{}.narinfo", ward.hash()), ward.narinfo(&key("other-1")));
+    ward.examine().await.blames(&[Code::SignedByOthers], &["of the 2 newest paths, 1"], "loft sign");
+}
+
 #[test]
 fn every_code_is_in_the_book_and_none_is_said_twice() {
     let page = include_str!("../../docs/doctor.md");

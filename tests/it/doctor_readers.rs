@@ -64,6 +64,7 @@ async fn web(ward: &Ward, status: u16) -> Proxy {
         let is_open = status == 200 || head.headers.contains_key("authorization");
         match (is_open, head.target.as_str()) {
             (true, "/loft/v1/bucket.json") => Action::Reply(reply(200, "application/json", &record)),
+            (true, "/nix-cache-info") => Action::Reply(reply(200, "text/plain", "StoreDir: /nix/store\n")),
             (true, _) => Action::Reply(reply(404, "text/plain", "no")),
             (false, _) => Action::Reply(reply(status, "text/plain", "no")),
         }
@@ -87,6 +88,46 @@ async fn a_web_address_is_recognised_and_a_password_is_missed() {
     assert!(!format!("{:?}", found.0).contains("s3cr3t"));
     ward.write("etc/netrc", "machine 127.0.0.1 login u password p\n");
     ward.examine().await.blames(&[], &[], "").are_fine(&[Check::Netrc]);
+}
+
+#[tokio::test]
+async fn names_below_localhost_are_this_machine_as_for_nix() {
+    let ward = Ward::new().await;
+    let open = web(&ward, 200).await;
+    let url = open.endpoint.replace("127.0.0.1", "nix-cache.localhost");
+    ward.nix_conf(&format!("substituters = {url}"));
+    ward.examine().await.blames(&[], &[], "").says(Check::Substituter, &url);
+}
+
+#[tokio::test]
+async fn the_public_address_is_where_readers_are_looked_for() {
+    let mut ward = Ward::new().await;
+    let open = web(&ward, 200).await;
+    ward.loft.insert("public_url", format!("{:?}", open.endpoint));
+    ward.nix_conf(&format!("substituters = {}/", open.endpoint));
+    ward.examine().await.blames(&[], &[], "").says(Check::PublicReading, &open.endpoint);
+    // What is configured needs nobody's answer.
+    ward.offline = true;
+    ward.examine().await.blames(&[], &[], "").says(Check::Substituter, &open.endpoint);
+    ward.offline = false;
+
+    // With a password only: that may be meant.
+    let closed = web(&ward, 401).await;
+    ward.loft.insert("public_url", format!("{:?}", closed.endpoint));
+    ward.examine().await.blames(&[], &[], "").says(Check::PublicReading, "401");
+    let empty = web(&ward, 404).await;
+    ward.loft.insert("public_url", format!("{:?}", empty.endpoint));
+    ward.examine().await.blames(&[Code::PublicUrlUnreadable], &[empty.endpoint.as_str(), "404"], "public_url");
+    let others = Proxy::start(&ward.server.endpoint, |head| {
+        let record = r#"{"format":1,"generation":"01ARZ3NDEKTSV4RRFFQ69G5FAX","created":7,"upstreams":[]}"#;
+        match head.target.as_str() {
+            "/loft/v1/bucket.json" => Action::Reply(reply(200, "application/json", record)),
+            _ => Action::Reply(reply(200, "text/plain", "StoreDir: /nix/store\n")),
+        }
+    })
+    .await;
+    ward.loft.insert("public_url", format!("{:?}", others.endpoint));
+    ward.examine().await.blames(&[Code::PublicUrlUnreadable], &["another cache is there"], "public_url");
 }
 
 #[tokio::test]
@@ -116,6 +157,7 @@ async fn a_cache_in_a_directory_is_well() {
     let all =
         [Check::Bucket, Check::Permissions, Check::Consistency, Check::CacheInfo, Check::Signatures, Check::Trust];
     found.blames(&[], &[], "").are_fine(&all);
+    found.says(Check::Checksums, "the cache is a directory");
     assert!(fs::read_dir(ward.at("cache/loft/v1/probe")).unwrap().next().is_none());
 }
 

@@ -195,8 +195,26 @@ async fn who_may_only_read_hears_so() {
     user.run(0, &["init", &url(&server)]);
     let (made, files) = (contents(&server), user.files());
     denies_writing(&server);
-    user.run(2, &["init"]).tells(&["these credentials may not", ", put objects", "hint: garage bucket allow"]);
+    let ran = user.run(2, &["init"]);
+    ran.tells(&["these credentials may not", ", put objects", "hint: garage bucket allow", "cannot push yet"]);
+    assert!(!ran.stderr.contains("loft push"), "{}", ran.stderr);
+    let quiet = user.run(2, &["init", "--quiet"]);
+    assert!(quiet.stderr.starts_with("warning: these credentials may not"), "{}", quiet.stderr);
     assert_eq!((contents(&server), user.files()), (made, files));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_delete_leaves_one_scratch_object_however_often_it_runs() {
+    let server = garage(Own::default()).await;
+    server.memory.set_faults(|moment, sent| {
+        (moment == Moment::Before && sent.kind == RequestKind::Delete).then_some(Fault::Denied)
+    });
+    let user = User::new();
+    for _ in 0..3 {
+        user.run(0, &["init", &url(&server)]).tells(&["these credentials may not delete objects"]);
+    }
+    let left: Vec<String> = contents(&server).into_keys().filter(|key| key.starts_with("loft/v1/probe/")).collect();
+    assert_eq!(left.len(), 1, "{left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -281,6 +299,22 @@ async fn a_key_that_is_there_is_used_and_never_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_lost_is_missed() {
+    let server = garage(Own::default()).await;
+    let user = User::new();
+    let first = user.run(0, &["init", &url(&server)]);
+    assert!(!first.stderr.contains("warning"), "{}", first.stderr);
+    fs::remove_file(user.key()).unwrap();
+    let told = "warning: the configuration names this key, and it was not there";
+    user.run(0, &["init", "--quiet"]).tells(&[told, "  hint: if there is a copy of the old one"]);
+    let again = user.run(0, &["init"]);
+    assert!(!again.stderr.contains("warning"), "{}", again.stderr);
+    // Another machine's first key for the same cache is none that was lost.
+    let other = User::new().run(0, &["init", &url(&server)]);
+    assert!(!other.stderr.contains("warning"), "{}", other.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn everybody_can_read_where_that_was_asked_for() {
     let server = garage(Own::default()).await;
     let user = User::new();
@@ -320,10 +354,23 @@ async fn what_may_not_be_switched_is_left_and_told() {
     User::new()
         .run(2, &["init", "--public", &elsewhere, &url(&server)])
         .tells(&["(404)", "the bucket's website is on"]);
-    for bad in ["nix-cache.localhost", "ftp://h", "http://u:p4ss@h", "http://h?x=y"] {
-        let ran = User::new().run(1, &["init", "--public", bad, &url(&server)]);
+    // Whatever an address has is no command for who pastes it.
+    let odd = format!("{}/o';id", server.endpoint);
+    let told = format!("--restart '{}/o'\\'';id' --public-key", server.endpoint);
+    User::new().run(2, &["init", "--public", &odd, &url(&server)]).tells(&[&told]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_web_address_is_refused_before_anything_is_made() {
+    let server = garage(Own::default()).await;
+    for bad in ["nix-cache.localhost", "ftp://h", "http://u:p4ss@h", "http://h?x=y", "http:/h", " http://h", "HTTP://h"]
+    {
+        let user = User::new();
+        let ran = user.run(1, &["init", "--public", bad, &url(&server)]);
         ran.tells(&["is no web address"]);
         assert!(!ran.stderr.contains("p4ss"));
+        // A password would stand in loft.toml, and such a loft.toml would be refused from then on.
+        assert!(user.files().is_empty() && contents(&server).is_empty(), "{bad}");
     }
 }
 
@@ -332,7 +379,12 @@ async fn another_cache_at_the_address_is_not_taken_for_this_one() {
     let (server, other) = (garage(Own::default()).await, garage(Own { is_website: true, ..Own::default() }).await);
     User::new().run(0, &["init", &url(&other)]);
     let public = format!("{}/{BUCKET}", other.endpoint);
-    User::new().run(2, &["init", "--public", &public, &url(&server)]).tells(&["another cache is there"]);
+    let user = User::new();
+    let ran = user.run(2, &["init", "--public", &public, &url(&server)]);
+    ran.tells(&["another cache is there", "hint: correct public_url"]);
+    // Readers are not sent there.
+    assert!(ran.stdout.starts_with("extra-substituters = s3://"), "{}", ran.stdout);
+    assert!(user.run(0, &["init", "--quiet"]).stderr.starts_with("warning: another cache is there"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -384,6 +436,10 @@ async fn quiet_leaves_the_result_and_what_is_wrong() {
     assert!(ran.stdout.starts_with("extra-substituters = "), "{}", ran.stdout);
     ran.tells(&["warning: it stays as it is, and lacks:\n  [s3]\n", "  signing_key_path"]);
     assert!(!ran.stderr.contains("made") && !ran.stderr.contains("To push"), "{}", ran.stderr);
+    // Who did not ask for it is not told how to let everybody read.
+    assert!(!ran.stderr.contains("--public"), "{}", ran.stderr);
+    // A push by this file alone would go elsewhere, or nowhere.
+    user.run(0, &["init", &url(&server)]).tells(&["once loft.toml has the lines that it lacks"]);
 }
 
 #[test]

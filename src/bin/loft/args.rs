@@ -39,9 +39,11 @@ Examples:
   loft status                     # what is in the cache, and what is still to be pushed
   loft prune --dry-run            # what retention no longer covers, and would be removed
   loft config show                # which settings are in effect, and where each came from
+  loft doctor                     # what does not work, and the way out
 
 Exit status: 0 all landed, 1 stopped and nothing more was tried, 2 finished but some paths did
-not land and each is named, 3 `loft check` found damage, 130 interrupted";
+not land and each is named, 3 `loft check` found damage or `loft doctor` something broken,
+130 interrupted";
 
 #[derive(Debug, Args)]
 pub struct Global {

@@ -12,7 +12,7 @@ use loft::bucket::{self, CacheInfo, Lifecycle, Target};
 use loft::clock::SystemClock;
 use loft::config::{Flags, Sources, file, load};
 use loft::remedy::chain;
-use loft::setup::{Access, Form, Made, Options, Prepared, Reading, SetupError, Step, hints, prepare};
+use loft::setup::{Access, Form, Made, Obstacle, Options, Prepared, Reading, SetupError, Step, hints, prepare};
 use rustix::process::geteuid;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -72,7 +72,7 @@ pub fn init(invocation: &Invocation, request: &InitRequest) -> Result<Exit, Fail
 fn warnings(text: &str) -> String {
     let mut kept = false;
     let keeps = |line: &&str| {
-        kept = line.starts_with("warning:") || line.starts_with("  hint:") || (kept && line.starts_with("  "));
+        kept = line.starts_with("warning:") || (kept && line.starts_with("  "));
         kept
     };
     text.split_inclusive('\n').filter(keeps).collect()
@@ -154,9 +154,10 @@ fn line(step: &Step<'_>, name: &str, target: &Target, options: &Options<'_>) -> 
             let denied: Vec<String> = rights.failures().map(|(action, ..)| action.to_string()).collect();
             let mut text = match denied.is_empty() {
                 true => row("rights", "all that pushing and pruning need"),
-                false => row("rights", &format!("these credentials may not {}", denied.join(", "))),
+                false => row("rights", "not all that pushing and pruning need"),
             };
             if !denied.is_empty() {
+                text.push_str(&format!("warning: these credentials may not {}\n", denied.join(", ")));
                 text.push_str(&format!("  hint: {}\n", hints::allow(target, options.access_key)));
             }
             for odd in &rights.odd {
@@ -178,9 +179,18 @@ fn line(step: &Step<'_>, name: &str, target: &Target, options: &Options<'_>) -> 
             text
         }
         Step::Record(made) => row("bucket.json", verb(*made)),
-        Step::Key { file, public, made } => {
+        Step::Key { file, public, made, was_lost } => {
             let name = public.map(|public| format!(", named {}", public.name())).unwrap_or_default();
-            row("signing key", &format!("{}{name}: {}", file.display(), verb(*made)))
+            let mut text = row("signing key", &format!("{}{name}: {}", file.display(), verb(*made)));
+            if *was_lost {
+                text.push_str(
+                    "warning: the configuration names this key, and it was not there: readers who trust another of its name do \
+                     not take what a new one signs\n  \
+                     hint: if there is a copy of the old one, put it in its place; else sign what is there anew (loft sign), and \
+                     give readers the new public key\n",
+                );
+            }
+            text
         }
         Step::Warning(problem) => format!("warning: {problem}\n"),
         Step::Config { file, made, missing } => {
@@ -231,11 +241,18 @@ fn reading(access: &Access, target: &Target, asked: bool) -> String {
         Access::WouldSwitch { url } => format!("everybody, at {url}: would be switched on"),
         Access::Directory => "whoever can read its files".to_owned(),
         Access::Nobody { url, why, tried } => {
-            let mut text = format!("with credentials only ({url}: {why})");
+            let is_taken = *why == Obstacle::AnotherCache;
+            let mut text = match asked || is_taken {
+                true => format!("with credentials only\nwarning: {why}: {url}"),
+                false => format!("with credentials only ({url}: {why})"),
+            };
             if let Some(Err(error)) = tried {
                 text.push_str(&format!("\nwarning: {}", chain(error)));
             }
             let hint = match (tried, target) {
+                _ if is_taken => {
+                    "correct public_url in [loft], or the bucket: readers would get what is there".to_owned()
+                }
                 (None, Target::S3(settings)) if !asked => format!("to let everybody read: {}", hints::public(settings)),
                 (tried, target) => hints::publish(target, tried.as_ref()),
             };
@@ -258,9 +275,15 @@ fn next(prepared: &Prepared, target: &Target, options: &Options<'_>) -> Result<(
         false => format!("-c {} ", options.config_file.display()),
     };
     let credentials = if matches!(target, Target::S3(_)) { " and the credentials" } else { "" };
-    tell(&format!(
-        "\nTo push (from another machine too, with copies of the configuration, the signing key{credentials}):\n  loft {flag}push ./result\n"
-    ));
+    let file = options.config_file.display();
+    let once = if prepared.lacks { format!(", once {file} has the lines that it lacks") } else { String::new() };
+    tell(&match prepared.denied.is_empty() {
+        true => format!(
+            "\nTo push{once} (from another machine too, with copies of the configuration, the signing key{credentials}):\n  \
+             loft {flag}push ./result\n"
+        ),
+        false => "\nThese credentials cannot push yet; once they may (see above), run this again.\n".to_owned(),
+    });
     let Some(reading) = &prepared.reading else { return Ok(()) };
     let command = use_command(reading);
     tell(&format!("\nTo read, on each machine that shall:\n  {command}\n"));
@@ -277,7 +300,9 @@ fn next(prepared: &Prepared, target: &Target, options: &Options<'_>) -> Result<(
 fn use_command(reading: &Reading) -> String {
     let keys: String = reading.public_keys.iter().map(|key| format!(" --public-key {key}")).collect();
     let url = reading.substituter.as_str();
-    let quoted = if url.contains(['&', '?']) { format!("'{url}'") } else { url.to_owned() };
+    // It is pasted into a shell, before sudo's eyes.
+    let is_plain = url.chars().all(|c| c.is_ascii_alphanumeric() || "-._/:%".contains(c));
+    let quoted = if is_plain { url.to_owned() } else { format!("'{}'", url.replace('\'', "'\\''")) };
     format!("sudo loft use --write --restart {quoted}{keys}")
 }
 
@@ -294,8 +319,9 @@ fn object(step: &Step<'_>) -> Value {
             "event": "nix-cache-info", "made": word(*made), "differs": differs.as_ref().map(|(found, _)| found.print()),
         }),
         Step::Record(made) => json!({"event": "record", "made": word(*made)}),
-        Step::Key { file, public, made } => json!({
+        Step::Key { file, public, made, was_lost } => json!({
             "event": "key", "made": word(*made), "file": file.display().to_string(), "public": public.map(ToString::to_string),
+            "was_lost": was_lost,
         }),
         Step::Warning(problem) => json!({"event": "warning", "message": problem.to_string()}),
         Step::Config { file, made, missing } => json!({
