@@ -186,16 +186,24 @@ fn the_original_limits_size_and_spares_what_is_not_its_own() {
 
 #[test]
 fn an_interrupted_prune_deletes_no_more_and_closes_its_sweep() {
+    // On a busy machine a prune may be over before anybody has seen it begin.
+    assert!((0..10).any(|_| interrupted_in_time()), "all were too fast for this test");
+}
+
+fn interrupted_in_time() -> bool {
     let cache = LocalCache::new("");
     let paths: Vec<StorePath> =
         (0..500).map(|n| cache.store.add(&format!("p-{n}")).contents(format!("{n}")).finish()).collect();
     cache.push(&paths.iter().collect::<Vec<_>>());
     cache.pass(40 * DAY);
     let mut command = cache.command(&["prune", "--remove-most"]);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // As soon as it has announced itself.
     while cache.keys("loft/v1/sweep/").is_empty() {
-        assert!(cache.keys("loft/v1/trash/").is_empty(), "it was too fast for this test");
+        if !cache.keys("loft/v1/trash/").is_empty() {
+            child.wait().unwrap();
+            return false;
+        }
         std::thread::yield_now();
     }
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
@@ -206,4 +214,5 @@ fn an_interrupted_prune_deletes_no_more_and_closes_its_sweep() {
     // The next one ends it.
     cache.run(0, &["prune", "--remove-most"]);
     assert!(!paths.iter().any(|path| cache.has(path)));
+    true
 }

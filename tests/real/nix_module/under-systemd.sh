@@ -4,6 +4,8 @@
 exec >/out/log 2>&1
 set -x
 generated=$1 web=$2 host=$3
+# What the machine around the container keeps for a loft of its own is not seen here.
+rm -rf /var/lib/loft /var/lib/private/loft
 note() { echo "$1=$2" >>/out/results; }
 # Runs a command and notes its status.
 try() { name=$1; shift; "$@"; note "$name" $?; }
@@ -33,6 +35,7 @@ until [ -S /nix/var/nix/daemon-socket/socket ]; do sleep 0.1; done
 
 before=$(add before)
 try start systemctl start loft.service
+grep -q '^start=0' /out/results || { journalctl --no-pager -o cat -u loft.service; exit 1; }
 pid=$(systemctl show -P MainPID loft.service)
 for field in Uid CapEff NoNewPrivs Seccomp; do
   note "$field" "$(sed -n "s/^$field:[[:space:]]*\([^[:space:]]*\).*/\1/p" "/proc/$pid/status")"

@@ -82,8 +82,9 @@ impl Container {
         }
         assert!(
             self.left("results").contains("finished="),
-            "systemd in a container did not come to its end (root and systemd-container are needed):\n{}\n{}",
+            "systemd in a container did not come to its end (root and systemd-container are needed):\n{}\n{}\n{}",
             self.left("console"),
+            self.left("results"),
             tail(&self.left("log"))
         );
     }
