@@ -1,7 +1,7 @@
 //! Every key that loft writes or reads, spelled here and nowhere else; but for NARs, whose keys are
 //! their URLs (`nix::NarUrl`).
 
-use crate::nix::{NarUrl, PathHash};
+use crate::nix::{BuildId, NarUrl, PathHash, StorePath};
 use std::fmt;
 use ulid::Ulid;
 
@@ -20,6 +20,10 @@ pub enum Kind {
     /// `<hash>.ls`: what is in a NAR.
     Listing(PathHash),
     Nar,
+    /// `log/<derivation>`: what its build printed.
+    Log(StorePath),
+    /// `debuginfo/<build id>`: which NAR has the debug information. `nix copy` writes `<build id>.debug`.
+    DebugInfo,
     Lease,
     Sweep,
     Push,
@@ -41,6 +45,17 @@ impl Key {
     /// What is in the NAR of this path.
     pub fn listing(hash: &PathHash) -> Self {
         Self(format!("{hash}.ls"))
+    }
+
+    /// What the build of this derivation printed.
+    pub fn log(derivation: &StorePath) -> Self {
+        Self(format!("log/{derivation}"))
+    }
+
+    /// Which NAR has the debug information of the program with this build id. Without the `.debug` that `nix copy`
+    /// appends: that form dwarffs does not read, this one every reader does.
+    pub fn debug_info(id: &BuildId) -> Self {
+        Self(format!("debuginfo/{id}"))
     }
 
     /// The object that a narinfo's `URL` names.
@@ -135,6 +150,13 @@ impl Key {
         if let Some(hash) = text.strip_suffix(".ls").and_then(PathHash::parse) {
             return Kind::Listing(hash);
         }
+        if let Some(derivation) = text.strip_prefix("log/").and_then(|name| StorePath::parse(name).ok()) {
+            return Kind::Log(derivation);
+        }
+        if let Some(id) = text.strip_prefix("debuginfo/") {
+            let id = id.strip_suffix(".debug").unwrap_or(id);
+            return BuildId::parse(id).map_or(Kind::Foreign, |_| Kind::DebugInfo);
+        }
         match text {
             _ if text.starts_with("nar/") => Kind::Nar,
             _ if text.starts_with("loft/v1/lease/") => Kind::Lease,
@@ -180,6 +202,14 @@ impl Prefix {
 
     pub fn nars() -> Self {
         Self("nar/".to_owned())
+    }
+
+    pub fn logs() -> Self {
+        Self("log/".to_owned())
+    }
+
+    pub fn debug_info() -> Self {
+        Self("debuginfo/".to_owned())
     }
 
     /// The records of one pin.

@@ -10,6 +10,13 @@ impl Headers {
     };
     /// An hour: long enough to help a proxy, short enough that a prune is noticed.
     pub const NAR_INFO: Self = Self { content_type: Some("text/x-nix-narinfo"), cache_control: Some("max-age=3600") };
+    /// Of a NAR's contents; lives as long as its narinfo.
+    pub const LISTING: Self = Self { content_type: Some("application/json"), cache_control: Some("max-age=3600") };
+    /// What `nix store copy-log` gives it; a derivation is rarely built again, and then prints much the same.
+    pub const LOG: Self =
+        Self { content_type: Some("text/plain; charset=utf-8"), cache_control: Some("public, max-age=31536000") };
+    /// An hour: when its path is pushed again it names another NAR.
+    pub const DEBUG_INFO: Self = Self { content_type: Some("application/json"), cache_control: Some("max-age=3600") };
     pub const CACHE_INFO: Self =
         Self { content_type: Some("text/x-nix-cache-info"), cache_control: Some("max-age=3600") };
     /// Loft's own records: a stale lease or sweep would be a lie.

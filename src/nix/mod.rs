@@ -5,6 +5,7 @@
 pub mod base32;
 mod compression;
 mod content_address;
+mod debug_link;
 mod excerpt;
 mod hash;
 mod key;
@@ -16,6 +17,7 @@ mod store_path;
 
 pub use compression::{Compression, CompressionError};
 pub use content_address::{ContentAddress, ContentAddressError};
+pub use debug_link::{BuildId, DebugLink};
 pub use hash::{HashError, Sha256};
 pub use key::{KeyError, KeyKind, KeyName, PublicKey, SecretKey};
 pub use nar_info::{NarInfo, NarInfoError, NarInfoFault};
