@@ -136,6 +136,9 @@ in
     '';
     upstreams = texts [ "https://cache.nixos.org" ] "URLs of those caches, recorded in the bucket for checks.";
     exclude = texts [ "*-source" ] "Patterns over names: what matches is never pushed, nor what refers to it.";
+    narListings = switch "Whether to write what is in each path beside it, for nix-index.";
+    buildLogs = switch "Whether to push what builds printed, for `nix log`; readers of the cache can read it.";
+    debugInfo = switch "Whether to write where debug information is, for dwarffs and nixseparatedebuginfod2.";
     statusPage = switch "Whether prunes write a page for browsers, index.html, into the bucket.";
     publicUrl = optional types.str "Where everybody may read the bucket; `loft use` hands it to readers.";
     store = optional types.str "The Nix store, where it is not the usual one.";

@@ -45,6 +45,9 @@ let
       memory_limit = cfg.memoryLimit;
       metrics_address = cfg.metricsAddress;
       public_url = cfg.publicUrl;
+      nar_listings = cfg.narListings;
+      build_logs = cfg.buildLogs;
+      debug_info = cfg.debugInfo;
       status_page = cfg.statusPage;
       # A timer prunes by itself.
       prune_enabled = cfg.pruning.enable && (cfg.pruning.method or "service") == "service";

@@ -270,16 +270,25 @@ pub const KEYS: &[Key] = &[
         .takes("true or false, without quotes")
         .default("false")
         .parameter("write-nar-listing")
-        .means("Read and checked, but without effect in this version."),
+        .means(
+            "Whether pushes write `<hash>.ls` beside each path, which nix-index reads: its files, their sizes, and where \
+             they are in the NAR.",
+        ),
     loft("build_logs")
         .takes("true or false, without quotes")
         .default("false")
-        .means("Read and checked, but without effect in this version."),
+        .means(
+            "Whether pushes write `log/<derivation>`, which `nix log` reads: what this machine's build of the path printed, \
+             readable by all who may read the cache.",
+        ),
     loft("debug_info")
         .takes("true or false, without quotes")
         .default("false")
         .parameter("index-debug-info")
-        .means("Read and checked, but without effect in this version."),
+        .means(
+            "Whether pushes write `debuginfo/<build id>`, which dwarffs and nixseparatedebuginfod2 read: which NAR has the \
+             debug information of a program. Found in paths with `lib/debug/.build-id`.",
+        ),
     loft("local_cache_path")
         .takes("the path of a file, in quotes")
         .unset("`/var/lib/loft/cache.db` where that can be written, else `~/.cache/loft/cache.db`")

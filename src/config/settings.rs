@@ -9,6 +9,7 @@ use crate::nar::Packing;
 use crate::nix::{Compression, KeyName, PublicKey, Signature};
 use crate::plan::{Pattern, UpstreamKey};
 use crate::prune::MaxSize;
+use crate::push::Extras;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -48,9 +49,7 @@ pub struct PushSettings {
     pub upstreams: Vec<String>,
     /// `Priority` of a new bucket's `nix-cache-info`; lower is asked first, cache.nixos.org says 40.
     pub priority: u32,
-    pub nar_listings: bool,
-    pub build_logs: bool,
-    pub debug_info: bool,
+    pub extras: Extras,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,11 +98,12 @@ const MAX_RETENTION_DAYS: u32 = 36_500;
 const INTERVALS: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(366 * 24 * 3600);
 
 pub fn read_store(reader: &mut Reader, environment: &BTreeMap<String, String>) -> crate::store::Settings {
-    const VARIABLES: [&str; 7] = [
+    const VARIABLES: [&str; 8] = [
         "NIX_REMOTE",
         "NIX_STORE",
         "NIX_STORE_DIR",
         "NIX_STATE_DIR",
+        "NIX_LOG_DIR",
         "NIX_DAEMON_SOCKET_PATH",
         "HOME",
         "XDG_DATA_HOME",
@@ -229,9 +229,11 @@ pub fn read_push(reader: &mut Reader) -> PushSettings {
         exclude: values(exclude),
         upstreams: values(upstreams),
         priority: reader.integer_or(("loft", "priority"), 0..=1_000_000, 41),
-        nar_listings: reader.boolean(("loft", "nar_listings"), false),
-        build_logs: reader.boolean(("loft", "build_logs"), false),
-        debug_info: reader.boolean(("loft", "debug_info"), false),
+        extras: Extras {
+            nar_listings: reader.boolean(("loft", "nar_listings"), false),
+            build_logs: reader.boolean(("loft", "build_logs"), false),
+            debug_info: reader.boolean(("loft", "debug_info"), false),
+        },
     }
 }
 

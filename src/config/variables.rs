@@ -53,6 +53,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("NIX_STORE", "The directory of store paths, as Nix reads it."),
     ("NIX_STORE_DIR", "Likewise; wins over `NIX_STORE`."),
     ("NIX_STATE_DIR", "Where Nix has its database, instead of `/nix/var/nix`."),
+    ("NIX_LOG_DIR", "Where Nix keeps what builds printed, instead of `/nix/var/log/nix`."),
     ("NIX_DAEMON_SOCKET_PATH", "The Nix daemon's socket."),
     ("OUT_PATHS", "Store paths that were built, for `loft hook`; set by Nix."),
     ("HOME", "Where `.aws`, `.cache/loft` and a user's own Nix store are looked for."),

@@ -5,6 +5,7 @@
 //! make a NAR that nobody can read, so it is an error.
 
 use super::error::PackError;
+use super::observe::Observe;
 use super::read_ahead::Steps;
 use super::token::{MAGIC, padding};
 use super::tree_walk::{Entry, Kind, OPEN, Step, read_error};
@@ -27,9 +28,10 @@ pub(super) enum Piece {
 /// Takes the NAR piece by piece; exactly one piece, never empty, is the last.
 pub(super) type Emit<'a> = &'a mut dyn FnMut(&[u8], Piece) -> Result<(), PackError>;
 
-/// Emits the NAR of the file system object at `root`; returns its depth (see `Packed::depth`).
-pub(super) fn encode(root: &Path, emit: Emit<'_>) -> Result<usize, PackError> {
-    let mut out = Output { buffer: vec![0; BUFFER_LEN].into_boxed_slice(), len: 0, emit };
+/// Emits the NAR of the file system object at `root`, and tells `observer` what it consists of; returns its depth (see
+/// `Packed::depth`).
+pub(super) fn encode(root: &Path, observer: &mut dyn Observe, emit: Emit<'_>) -> Result<usize, PackError> {
+    let mut out = Output { buffer: vec![0; BUFFER_LEN].into_boxed_slice(), len: 0, emitted: 0, observer, emit };
     let mut depth = 1;
     let mut open = 0;
     Steps::walk(root, |steps| {
@@ -46,6 +48,7 @@ pub(super) fn encode(root: &Path, emit: Emit<'_>) -> Result<usize, PackError> {
                 }
                 Step::Leave => {
                     open -= 1;
+                    out.observer.end_of_directory();
                     out.close(open > 0)?;
                 }
             }
@@ -58,6 +61,9 @@ pub(super) fn encode(root: &Path, emit: Emit<'_>) -> Result<usize, PackError> {
 struct Output<'a> {
     buffer: Box<[u8]>,
     len: usize,
+    /// Bytes of the NAR before those in the buffer.
+    emitted: u64,
+    observer: &'a mut dyn Observe,
     emit: Emit<'a>,
 }
 
@@ -65,12 +71,17 @@ impl Output<'_> {
     /// All of a node but its end and, for a directory, its entries.
     fn open(&mut self, entry: &Entry) -> Result<(), PackError> {
         if let Some(name) = &entry.name {
+            self.observer.enter(name);
             self.tokens([b"entry", b"(", b"name", name, b"node"])?;
         }
         match entry.kind {
-            Kind::Directory => self.tokens([b"(", b"type", b"directory"]),
+            Kind::Directory => {
+                self.observer.directory();
+                self.tokens([b"(", b"type", b"directory"])
+            }
             Kind::Symlink => {
                 let target = std::fs::read_link(&entry.path).map_err(|error| read_error(&entry.path, error))?;
+                self.observer.symlink(target.as_os_str().as_bytes());
                 self.tokens([b"(", b"type", b"symlink", b"target", target.as_os_str().as_bytes()])
             }
             Kind::Regular => self.regular(&entry.path),
@@ -91,12 +102,14 @@ impl Output<'_> {
         }
         self.tokens([b"(", b"type", b"regular"])?;
         // The owner's bit alone, whoever we are.
-        if Mode::from_raw_mode(stat.st_mode).contains(Mode::XUSR) {
+        let executable = Mode::from_raw_mode(stat.st_mode).contains(Mode::XUSR);
+        if executable {
             self.tokens([b"executable", b""])?;
         }
         self.token(b"contents")?;
         let size = u64::try_from(stat.st_size).unwrap_or_default();
         self.bytes(&size.to_le_bytes())?;
+        self.observer.regular(executable, size, self.emitted + self.len as u64);
         self.contents(path, &mut File::from(file), size)?;
         self.bytes(&[0; 8][..padding(size)])
     }
@@ -154,6 +167,7 @@ impl Output<'_> {
 
     fn emit_all(&mut self) -> Result<(), PackError> {
         (self.emit)(&self.buffer[..self.len], Piece::More)?;
+        self.emitted += self.len as u64;
         self.len = 0;
         Ok(())
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! pack:    tree_walk ─▶ read_ahead ─▶ encode ─▶ digest (NAR) ─▶ compress ─▶ digest (file) ─▶ sink
+//!                                        └────▶ observe: listing, build_ids
 //! unpack:  stored bytes ─▶ digest (file) ─▶ decompress ─▶ digest (NAR) ─▶ decode ─▶ files, or nothing
 //! ```
 //!
@@ -12,12 +13,15 @@
 //! `( type directory entry ( name <bytes> node <node> ) … )`, entries sorted by the bytes of their names.
 //! Source: the NAR chapter of the Nix manual, `archive.cc` in Nix; bounds as in Nix 2.35.
 
+mod build_ids;
 mod compress;
 mod decode;
 mod decompress;
 mod digest;
 mod encode;
 mod error;
+mod listing;
+mod observe;
 mod pack;
 mod packing;
 mod read_ahead;
@@ -28,7 +32,9 @@ mod unpack;
 pub use decode::NarFault;
 pub use digest::Digest;
 pub use error::PackError;
-pub use pack::{Packed, pack, pack_with_progress};
+pub use listing::NoListing;
+pub use observe::{Observed, Wanted};
+pub use pack::{Packed, observe, pack, pack_observed};
 pub use packing::Packing;
 pub use unpack::{UnpackError, unpack, verify, verify_with};
 

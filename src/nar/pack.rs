@@ -4,6 +4,7 @@ use super::compress::Compressor;
 use super::digest::Digest;
 use super::encode::{Piece, encode};
 use super::error::PackError;
+use super::observe::{Observed, Observer, Wanted};
 use super::packing::{Packing, levels};
 use crate::nix::{Compression, Sha256};
 use std::io::Write;
@@ -27,16 +28,19 @@ pub struct Packed {
 /// Symlinks are packed, never followed. The sink gets pieces of some 128 KiB; an error of its own ends the packing at
 /// once, so that is how to cancel. It is not flushed.
 pub fn pack<W: Write>(root: &Path, packing: Packing, sink: W) -> Result<(Packed, W), PackError> {
-    pack_with_progress(root, packing, sink, &|_| ())
+    let (packed, _, sink) = pack_observed(root, packing, sink, &|_| (), Wanted::default())?;
+    Ok((packed, sink))
 }
 
-/// As [`pack`]; tells `progress` from the calling thread how many more bytes of the NAR were read and compressed.
-pub fn pack_with_progress<W: Write>(
+/// As [`pack`]; tells `progress` from the calling thread how many more bytes of the NAR were read and compressed, and notes
+/// down what is `wanted`.
+pub fn pack_observed<W: Write>(
     root: &Path,
     packing: Packing,
     sink: W,
     progress: &dyn Fn(u64),
-) -> Result<(Packed, W), PackError> {
+    wanted: Wanted,
+) -> Result<(Packed, Observed, W), PackError> {
     if let Some(level) = packing.level
         && levels(packing.compression).is_some_and(|levels| !levels.contains(&level))
     {
@@ -47,7 +51,8 @@ pub fn pack_with_progress<W: Write>(
     let mut stored = Stored { sink, digest: (!hashed_once).then(Digest::default) };
     let mut nar = Digest::default();
     let mut compressor = None;
-    let depth = encode(root, &mut |bytes, piece| {
+    let mut observer = Observer::new(wanted);
+    let depth = encode(root, &mut observer, &mut |bytes, piece| {
         nar.update(bytes);
         // Made with the first piece: if that is the last one, too, the size is certain.
         let mut current = match compressor.take() {
@@ -64,7 +69,18 @@ pub fn pack_with_progress<W: Write>(
     })?;
     let (nar_hash, nar_size) = nar.finish();
     let (file_hash, file_size) = stored.digest.map_or((nar_hash, nar_size), Digest::finish);
-    Ok((Packed { nar_hash, nar_size, file_hash, file_size, depth }, stored.sink))
+    Ok((Packed { nar_hash, nar_size, file_hash, file_size, depth }, observer.finish(), stored.sink))
+}
+
+/// Notes down what is `wanted` of the NAR of the file system object at `root`, which is hashed and not kept.
+pub fn observe(root: &Path, wanted: Wanted) -> Result<(Sha256, Observed), PackError> {
+    let mut nar = Digest::default();
+    let mut observer = Observer::new(wanted);
+    encode(root, &mut observer, &mut |bytes, _| {
+        nar.update(bytes);
+        Ok(())
+    })?;
+    Ok((nar.finish().0, observer.finish()))
 }
 
 /// The sink, and what it got.

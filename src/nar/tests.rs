@@ -4,6 +4,7 @@ mod changing;
 mod golden;
 mod hostile;
 mod memory;
+mod observe;
 mod recipe;
 mod round_trip;
 

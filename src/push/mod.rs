@@ -4,6 +4,7 @@
 //! again → push record → release.
 
 mod error;
+mod extras;
 mod interrupt;
 mod lease;
 mod open;
@@ -19,6 +20,7 @@ mod trust;
 mod upload;
 
 pub use error::{PathError, PushError};
+pub use extras::Extras;
 pub use interrupt::Interrupt;
 pub use lease::{GIVE_UP_AFTER, Lease, Lessee, SWEEP_LIFE};
 pub use open::{ensure_cache_info, read_record, write_record};
@@ -59,6 +61,7 @@ pub struct Options {
     /// Each signs every narinfo; none means unsigned.
     pub keys: Arc<[SecretKey]>,
     pub packing: Packing,
+    pub extras: Extras,
     /// Paths that are worked on at once; encoders are bounded by the cores as well.
     pub upload_threads: NonZeroUsize,
     /// Bytes that all NARs in flight may hold together.

@@ -4,6 +4,7 @@
 //! each named; everything else goes on.
 
 use super::error::PathError;
+use super::extras::{Logs, Writer};
 use super::lease::Lease;
 use super::order::{Order, Ready};
 use super::publish::{Published, publish};
@@ -88,6 +89,7 @@ struct Run<'a> {
     report: Arc<dyn Report>,
     lease: Arc<Lease>,
     uploader: Arc<Uploader>,
+    extras: Arc<Writer>,
     infos: Arc<Vec<PathInfo>>,
     order: Order,
     jobs: VecDeque<Job>,
@@ -109,11 +111,21 @@ impl<'a> Run<'a> {
             report: ends.report.clone(),
             interrupt: options.interrupt.clone(),
             packing: options.packing,
+            wanted: options.extras.of_nar(),
             memory: Memory::new(options.memory_limit),
             encoders: Arc::new(Semaphore::new(encoders)),
             most_workers: u32::try_from(encoders).unwrap_or(1),
             open: OpenUploads::new(ends.bucket.clone()),
             requests: Arc::new(Semaphore::new(options.upload_threads.get().max(MIN_REQUESTS))),
+        };
+        let extras = Writer {
+            wanted: options.extras,
+            bucket: ends.bucket.clone(),
+            report: ends.report.clone(),
+            location: ends.store.location().clone(),
+            requests: uploader.requests.clone(),
+            encoders: uploader.encoders.clone(),
+            logs: Logs::default(),
         };
         let jobs = jobs(plan);
         Self {
@@ -123,6 +135,7 @@ impl<'a> Run<'a> {
             report: ends.report.clone(),
             lease,
             uploader: Arc::new(uploader),
+            extras: Arc::new(extras),
             infos: Arc::new(plan.paths.iter().map(|planned| planned.info.clone()).collect()),
             order: Order::new(plan),
             ahead: jobs.iter().map(|job| job.nar_size).sum(),
@@ -145,10 +158,16 @@ impl<'a> Run<'a> {
             job.paths.retain(|path| !self.order.is_settled(*path));
             let Some(first) = job.paths.first().copied() else { continue };
             self.nars_under_way += 1;
-            let (uploader, infos) = (self.uploader.clone(), self.infos.clone());
+            let (uploader, extras, infos) = (self.uploader.clone(), self.extras.clone(), self.infos.clone());
             let root = self.ends.store.location().real_path(&infos[first].path);
-            let workers = self.workers(job.nar_size);
-            let task = self.tasks.spawn(async move { Done::Nar(uploader.upload(&infos[first], root, workers).await) });
+            let (workers, paths) = (self.workers(job.nar_size), job.paths.clone());
+            let upload = async move {
+                let (uploaded, observed) = uploader.upload(&infos[first], root, workers).await?;
+                let infos: Vec<&PathInfo> = paths.iter().map(|path| &infos[*path]).collect();
+                extras.write(&infos, uploaded.url(), &observed).await?;
+                Ok(uploaded)
+            };
+            let task = self.tasks.spawn(async move { Done::Nar(upload.await) });
             self.under_way.insert(task.id(), Task::Nar(job));
         }
     }
@@ -165,10 +184,22 @@ impl<'a> Run<'a> {
             for job in &mut self.jobs {
                 job.paths.retain(|other| *other != path);
             }
-            if let Some(ready) = self.order.uploaded(path, uploaded) {
+            if !self.options.extras.is_nothing() {
+                self.start_extras(path, uploaded);
+            } else if let Some(ready) = self.order.uploaded(path, uploaded) {
                 self.start_publishing(ready);
             }
         }
+    }
+
+    /// What goes beside a path for which no NAR has to be sent.
+    fn start_extras(&mut self, path: usize, uploaded: Uploaded) {
+        let (extras, infos) = (self.extras.clone(), self.infos.clone());
+        self.nars_under_way += 1;
+        let task = self.tasks.spawn(async move {
+            Done::Nar(extras.write_unsent(&infos[path], uploaded.url()).await.map(|()| uploaded))
+        });
+        self.under_way.insert(task.id(), Task::Nar(Job { nar_size: 0, paths: vec![path] }));
     }
 
     fn nar_landed(&mut self, job: Job, uploaded: Uploaded) {

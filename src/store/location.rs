@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const STATE_DIR: &str = "/nix/var/nix";
+const LOG_DIR: &str = "/nix/var/log/nix";
 const SOCKET_BELOW_STATE: &str = "daemon-socket/socket";
 
 /// What the caller knows of where the store is; empty fields follow Nix's own rules.
@@ -18,7 +19,7 @@ pub struct Settings {
     /// As in `store = …` of the configuration or `--store`: `auto`, `daemon`, `local`, `unix://…`,
     /// `local?root=…`, or an absolute path of a chroot store.
     pub store: Option<String>,
-    /// Variables that Nix obeys (`NIX_REMOTE`, `NIX_STORE_DIR`, `NIX_STATE_DIR`,
+    /// Variables that Nix obeys (`NIX_REMOTE`, `NIX_STORE_DIR`, `NIX_STATE_DIR`, `NIX_LOG_DIR`,
     /// `NIX_DAEMON_SOCKET_PATH`, `HOME`, `XDG_DATA_HOME`), handed in by the binary.
     pub environment: BTreeMap<String, String>,
     /// How long the daemon may be silent; ten minutes when not given.
@@ -33,6 +34,8 @@ pub struct Location {
     /// Where the files of the store directory are.
     pub real_store_dir: PathBuf,
     pub state_dir: PathBuf,
+    /// Where builds' logs are.
+    pub log_dir: PathBuf,
     pub daemon_socket: PathBuf,
 }
 
@@ -143,6 +146,9 @@ fn build(
     let state = parameter("state").map(|state| absolute(setting, state)).transpose()?;
     let state_is_given = state.is_some() || root.is_some();
     let state_dir = state.or_else(|| below_root("nix/var/nix")).unwrap_or(default_state);
+    let default_log = PathBuf::from(environment.get("NIX_LOG_DIR").unwrap_or(LOG_DIR));
+    let log = parameter("log").map(|log| absolute(setting, log)).transpose()?;
+    let log_dir = log.or_else(|| below_root("nix/var/log/nix")).unwrap_or(default_log);
 
     // A daemon of the default store must not be asked about another one.
     let default_socket = match environment.get("NIX_DAEMON_SOCKET_PATH") {
@@ -151,7 +157,7 @@ fn build(
     };
     let socket_is_elsewhere = socket.as_ref().is_some_and(|socket| *socket != default_socket);
     let daemon_socket = socket.unwrap_or(default_socket);
-    let location = Location { store_dir, real_store_dir, state_dir, daemon_socket };
+    let location = Location { store_dir, real_store_dir, state_dir, log_dir, daemon_socket };
     Ok(Place { location, state_is_ours: !socket_is_elsewhere || state_is_given })
 }
 
@@ -282,6 +288,19 @@ mod tests {
         assert_eq!(parts("unix:///other%20sock", &[("NIX_DAEMON_SOCKET_PATH", "/sock")])[3], "/other sock");
         // A setting wins over the environment.
         assert_eq!(parts("local", &[("NIX_REMOTE", "/elsewhere")])[1], "/nix/store");
+    }
+
+    #[test]
+    fn logs_are_where_nix_keeps_them() {
+        let log_dir = |store: &str, environment: &[(&str, &str)]| find(store, environment).unwrap().location.log_dir;
+        for (store, environment, expected) in [
+            ("", &[][..], "/nix/var/log/nix"),
+            ("daemon", &[("NIX_LOG_DIR", "/l"), ("NIX_STATE_DIR", "/s")], "/l"),
+            ("local?log=/a%20b", &[("NIX_LOG_DIR", "/l")], "/a b"),
+            ("/r", &[("NIX_LOG_DIR", "/l")], "/r/nix/var/log/nix"),
+        ] {
+            assert_eq!(log_dir(store, environment), Path::new(expected), "{store}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! unreadable; the daemon serves every user and holds temporary roots, but may be absent. So
 //! `local_store` asks whichever works. Everything here blocks; async callers go through `spawn_blocking`.
 
+mod build_log;
 mod closure;
 mod conversation;
 mod daemon;
@@ -21,6 +22,7 @@ mod stamp;
 mod temp_roots;
 mod wire;
 
+pub use build_log::{BuildLog, BuildLogError};
 pub use closure::{Closure, closure, references_first};
 pub use error::StoreError;
 pub use examination::{DaemonAnswer, Examination, examine};

@@ -139,6 +139,7 @@ mod tests {
                 store_dir: StoreDir::parse("/logical/store").unwrap(),
                 real_store_dir: real,
                 state_dir: folder.path().join("r/nix/var/nix"),
+                log_dir: folder.path().join("r/nix/var/log/nix"),
                 daemon_socket: folder.path().join("socket"),
             };
             Self { folder, location }

@@ -35,6 +35,7 @@ mod doctor;
 mod doctor_cli;
 mod doctor_machine;
 mod doctor_readers;
+mod extras;
 mod follow;
 mod help;
 mod init;

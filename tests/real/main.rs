@@ -20,6 +20,7 @@ mod bucket;
 mod check;
 mod crash;
 mod doctor;
+mod extras;
 mod first_minutes;
 mod harness;
 mod hook;

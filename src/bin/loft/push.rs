@@ -111,19 +111,11 @@ pub fn options(loaded: &Loaded, request: &PushRequest, interrupt: Interrupt) -> 
              hint: loft key generate NAME, then --signing-key FILE or signing_key_path\n",
         );
     }
-    for (asked, setting) in [
-        (settings.push.nar_listings, "nar_listings"),
-        (settings.push.build_logs, "build_logs"),
-        (settings.push.debug_info, "debug_info"),
-    ] {
-        if asked {
-            tell(&format!("warning: {setting} has no effect in this version of loft yet\n"));
-        }
-    }
     Ok(Options {
         policy: Policy { skip_signed_by: settings.push.skip_signed_by.clone(), exclude: settings.push.exclude.clone() },
         keys: signing.keys.into(),
         packing: settings.packing,
+        extras: settings.push.extras,
         upload_threads: NonZeroUsize::new(settings.push.upload_threads).unwrap_or(NonZeroUsize::MIN),
         memory_limit: settings.push.memory_limit,
         priority: settings.push.priority,

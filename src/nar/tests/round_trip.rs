@@ -62,8 +62,8 @@ fn every_compression_and_level_gives_back_the_nar() {
     ] {
         let packing = Packing { compression, level, workers };
         let told = Cell::new(0);
-        let (packed, stored) =
-            pack_with_progress(&root, packing, Vec::new(), &|more| told.set(told.get() + more)).unwrap();
+        let (packed, _, stored) =
+            pack_observed(&root, packing, Vec::new(), &|more| told.set(told.get() + more), Wanted::default()).unwrap();
         assert_eq!(packed.nar_hash, Sha256::of(&nar), "{packing:?}");
         assert_eq!((packed.nar_size, told.get()), (nar.len() as u64, nar.len() as u64), "{packing:?}");
         assert_eq!(packed.file_hash, Sha256::of(&stored), "{packing:?}");

@@ -18,7 +18,7 @@ use super::Interrupt;
 use super::error::PathError;
 use crate::bucket::Bucket;
 use crate::clock::Clock;
-use crate::nar::{self, Packed, Packing};
+use crate::nar::{self, Observed, Packed, Packing, Wanted};
 use crate::nix::{NarUrl, PathInfo};
 use crate::report::{Event, Report};
 use parts::{Parts, Piece, part_size};
@@ -44,6 +44,8 @@ pub struct Uploader {
     pub report: Arc<dyn Report>,
     pub interrupt: Interrupt,
     pub packing: Packing,
+    /// What to note down of each NAR.
+    pub wanted: Wanted,
     pub memory: Memory,
     /// One permit an encoder: compressing is what keeps the cores busy.
     pub encoders: Arc<Semaphore>,
@@ -60,7 +62,12 @@ impl Uploader {
     /// so, and each takes an encoder's place.
     ///
     /// A large NAR goes on with an upload that an earlier push began, if there is one.
-    pub async fn upload(&self, info: &PathInfo, root: PathBuf, workers: u32) -> Result<Uploaded, PathError> {
+    pub async fn upload(
+        &self,
+        info: &PathInfo,
+        root: PathBuf,
+        workers: u32,
+    ) -> Result<(Uploaded, Observed), PathError> {
         let packing = Packing { workers, ..self.packing };
         let begun = match is_large(info) {
             true => self.open.find(info, &resume::acceptable(packing, self.most_workers)).await,
@@ -83,7 +90,7 @@ impl Uploader {
         packing: Packing,
         begun: Option<Begun>,
         sent: &AtomicU64,
-    ) -> Result<Uploaded, PathError> {
+    ) -> Result<(Uploaded, Observed), PathError> {
         // Only the same way of packing makes the same bytes.
         let packing = begun.as_ref().map_or(packing, |begun| begun.packing);
         let nar_size = info.nar_size.map(NonZeroU64::get);
@@ -97,11 +104,11 @@ impl Uploader {
         let encoder = {
             let (info, memory, interrupt) = (info.clone(), self.memory.clone(), self.interrupt.clone());
             let (root, wish) = (root.to_owned(), interrupt.clone());
-            let (runtime, report) = (Handle::current(), self.report.clone());
+            let (runtime, report, wanted) = (Handle::current(), self.report.clone(), self.wanted);
             tokio::task::spawn_blocking(move || {
                 let _slots = slots;
                 let sink = Parts::new(nar_size, sender, memory, runtime, interrupt);
-                encode(&info, root, packing, sink, report.as_ref()).map_err(|error| match error {
+                encode(&info, root, packing, sink, report.as_ref(), wanted).map_err(|error| match error {
                     // The sink refused because of the wish, not because of an error.
                     PathError::Read(nar::PackError::Sink(_)) if wish.is_raised() => PathError::Interrupted,
                     error => error,
@@ -111,8 +118,9 @@ impl Uploader {
         let id = resume::tagged_id(self.clock.wall(), &packing, part_size(nar_size));
         let fresh = NarUrl::fresh(&info.nar_hash, id, packing.compression);
         let sending = Sending { to: self, fresh, begun, resumable: is_large(info), sent };
-        let Landed { url, packed, nar_size } = sending.run(encoder, pieces).await?;
-        Ok(Uploaded::new(url, packing.compression, &packed, nar_size, sent.load(Ordering::Relaxed)))
+        let Landed { url, packed, nar_size, observed } = sending.run(encoder, pieces).await?;
+        let sent = sent.load(Ordering::Relaxed);
+        Ok((Uploaded::new(url, packing.compression, &packed, nar_size, sent), observed))
     }
 
     async fn request(&self) -> Result<tokio::sync::SemaphorePermit<'_>, PathError> {
@@ -129,6 +137,7 @@ fn is_large(info: &PathInfo) -> bool {
 struct Encoded {
     packed: Packed,
     nar_size: NonZeroU64,
+    observed: Observed,
     rest: Piece,
 }
 
@@ -138,9 +147,11 @@ fn encode(
     packing: Packing,
     sink: Parts,
     report: &dyn Report,
+    wanted: Wanted,
 ) -> Result<Encoded, PathError> {
     let progress = |nar_bytes| report.event(Event::Progress { path: &info.path, nar_bytes });
-    let (packed, sink) = nar::pack_with_progress(&root, packing, sink, &progress).map_err(PathError::Read)?;
+    let (packed, observed, sink) =
+        nar::pack_observed(&root, packing, sink, &progress, wanted).map_err(PathError::Read)?;
     if packed.nar_hash != info.nar_hash {
         return Err(PathError::Changed { registered: info.nar_hash, found: packed.nar_hash });
     }
@@ -158,5 +169,5 @@ fn encode(
         return Err(PathError::Size { registered: registered.get(), found: nar_size.get() });
     }
     let rest = sink.finish().map_err(|error| PathError::Read(nar::PackError::Sink(error)))?;
-    Ok(Encoded { packed, nar_size, rest })
+    Ok(Encoded { packed, nar_size, observed, rest })
 }

@@ -11,6 +11,7 @@ use crate::original_toml::EXAMPLE;
 use loft::bucket::Target;
 use loft::config::{ConfigError, Flags, Loaded, Origin, Schedule, Sources, load};
 use loft::nix::{Compression, KeyName, SecretKey};
+use loft::push::Extras;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
@@ -130,7 +131,7 @@ prune_schedule = "03:30"
     assert_eq!(settings.signing.files.len(), 2, "the same file twice signs once");
     assert_eq!(settings.service.metrics_address, Some("[::1]:9100".parse().unwrap()));
     assert_eq!(settings.prune.schedule, Schedule::Daily { hour: 3, minute: 30 });
-    assert!(settings.push.nar_listings && settings.push.build_logs && settings.push.debug_info);
+    assert_eq!(settings.push.extras, Extras { nar_listings: true, build_logs: true, debug_info: true });
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn a_url_may_say_how_to_write() {
     let loaded = setup.load().unwrap();
     let settings = &loaded.settings;
     assert_eq!((settings.packing.compression, settings.packing.level), (Compression::Xz, None));
-    assert!(settings.push.nar_listings);
+    assert!(settings.push.extras.nar_listings);
     assert_eq!(settings.signing.files.len(), 1);
     assert_eq!(settings.signing.files[0].path, PathBuf::from("/url/key"));
     assert_eq!(settings.signing.files[0].name, None);

@@ -180,6 +180,11 @@ impl Memory {
         self.state().objects.get(key).map(|(_, object, _)| object.bytes.clone())
     }
 
+    /// What one object was stored with.
+    pub fn headers(&self, key: &str) -> Option<Headers> {
+        self.state().objects.get(key).map(|(_, object, _)| object.headers)
+    }
+
     /// Puts an object past all hooks and logs.
     pub fn plant(&self, key: &str, bytes: impl Into<Bytes>) {
         let object = Object { bytes: bytes.into(), headers: Headers::default(), modified: self.clock.wall() };

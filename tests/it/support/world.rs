@@ -12,7 +12,7 @@ use loft::ledger::Ledger;
 use loft::nar::Packing;
 use loft::nix::{Compression, KeyName, NarInfo, SecretKey, StorePath};
 use loft::plan::{Policy, Request};
-use loft::push::{self, Ends, Interrupt, Options, PushError};
+use loft::push::{self, Ends, Extras, Interrupt, Options, PushError};
 use loft::report::{Event, Outcome, Report, Summary};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -177,6 +177,7 @@ pub fn options() -> Options {
         policy: Policy::default(),
         keys: [key].into(),
         packing: Packing { compression: Compression::Zstd, level: Some(1), workers: 0 },
+        extras: Extras::default(),
         upload_threads: NonZeroUsize::new(8).unwrap(),
         memory_limit: 64 << 20,
         priority: 41,

@@ -48,6 +48,9 @@ const NEW: &[(&str, &str, &str)] = &[
     ("store", r#""daemon""#, "loft.store"),
     ("priority", "30", "loft.priority"),
     ("memoryLimit", r#""256MiB""#, "loft.memory_limit"),
+    ("narListings", "true", "loft.nar_listings"),
+    ("buildLogs", "true", "loft.build_logs"),
+    ("debugInfo", "true", "loft.debug_info"),
     ("statusPage", "true", "loft.status_page"),
     ("publicUrl", r#""https://cache.example.org""#, "loft.public_url"),
     ("metricsAddress", r#""127.0.0.1:9100""#, "loft.metrics_address"),
@@ -56,9 +59,8 @@ const NEW: &[(&str, &str, &str)] = &[
 /// Options of NixOS alone; they are no settings of `loft.toml`.
 const OF_NIXOS: &[&str] = &["environmentFile", "postBuildHook.enable", "pruning.method"];
 
-/// Settings without an option: secrets in plain text, another way to say `s3`, and what has no effect in this version.
-const WITHOUT_OPTION: &[&str] =
-    &["s3.access_key", "s3.secret_key", "loft.cache", "loft.nar_listings", "loft.build_logs", "loft.debug_info"];
+/// Settings without an option: secrets in plain text, and another way to say `s3`.
+const WITHOUT_OPTION: &[&str] = &["s3.access_key", "s3.secret_key", "loft.cache"];
 
 fn missing(evaluated: &Evaluated) -> Vec<String> {
     let is = |name: &str| evaluated.at("/options").get(name).and_then(Value::as_str).map(str::to_owned);

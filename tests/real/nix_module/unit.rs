@@ -58,6 +58,9 @@ fn the_documented_example_evaluates_to_the_expected_configuration() {
         upload_threads = 12
         scan_on_startup = true
         populate_cache_on_startup = false
+        nar_listings = false
+        build_logs = false
+        debug_info = false
         status_page = false
         local_cache_path = "/var/lib/loft/cache.db"
         compression = "zstd"
