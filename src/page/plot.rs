@@ -2,22 +2,20 @@
 
 use super::html::escape;
 use crate::quantity::{bytes, day};
-use crate::survey::{Survey, Week};
+use crate::survey::{Growth, Survey};
 use std::fmt::Write as _;
-use std::time::{Duration, SystemTime};
 
-const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Of the drawing; it is scaled to the page.
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 160.0;
 
 /// How the stored bytes grew: what is there today, by the week in which it came.
 pub fn growth(found: &Survey) -> String {
-    let weeks = known(found);
+    let Growth { weeks, earlier } = found.growth(found.weeks.len());
     if weeks.is_empty() {
         return String::new();
     }
-    let mut sum = found.earlier.bytes;
+    let mut sum = earlier.bytes;
     let mut sums = vec![sum];
     // The oldest week comes last there, and first here.
     for week in weeks.iter().rev() {
@@ -29,26 +27,16 @@ pub fn growth(found: &Survey) -> String {
     let y = |bytes: u64| HEIGHT - bytes as f64 / most * (HEIGHT - 8.0);
     let line: Vec<String> = sums.iter().enumerate().map(|(at, sum)| format!("{:.1},{:.1}", x(at), y(*sum))).collect();
     let line = line.join(" ");
-    let count = u32::try_from(weeks.len()).unwrap_or_default();
-    let begin = day(found.at.checked_sub(WEEK * count).unwrap_or(SystemTime::UNIX_EPOCH));
+    let begin = day(found.weeks_ago(weeks.len()));
     format!(
         "<figure>\n<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Stored bytes over time\" \
          preserveAspectRatio=\"none\"><polygon class=\"area\" points=\"0,{HEIGHT} {line} {WIDTH},{HEIGHT}\"/>\
          <polyline class=\"line\" points=\"{line}\"/></svg>\n\
          <figcaption><span>{begin}: {}</span><span>{}: {}</span></figcaption>\n</figure>\n",
-        bytes(found.earlier.bytes),
+        bytes(earlier.bytes),
         day(found.at),
         bytes(sum),
     )
-}
-
-/// The weeks since the first NAR came.
-fn known(found: &Survey) -> &[Week] {
-    let first = match found.earlier.count {
-        0 => found.weeks.iter().rposition(|week| week.count > 0).map_or(0, |oldest| oldest + 1),
-        _ => found.weeks.len(),
-    };
-    &found.weeks[..first]
 }
 
 /// The largest NARs as bars, by the packages that they belong to.

@@ -6,11 +6,13 @@
 //! counted and named rather than fatal.
 
 mod damaged;
+mod growth;
 mod nars;
 mod paths;
 mod records;
 
 pub use damaged::Damaged;
+pub use growth::Growth;
 pub use nars::{Large, SHOWN_WEEKS, Week};
 pub use paths::Unpacked;
 pub use records::{Lease, Pin, Push, Sweep, Trash};

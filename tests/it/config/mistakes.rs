@@ -101,7 +101,7 @@ fn tells_every_problem_with_its_place() {
 #[test]
 fn shows_the_line_with_a_mark_and_what_to_do() {
     let setup = Setup::new("[s3]\nendpoint = \"localhost:3900\"\n");
-    let told = setup.load().unwrap_err().to_string().replace(&format!("{}/", setup.dir.path().display()), "");
+    let told = setup.load().unwrap_err().to_string().replace(&format!("{}/", setup.folder().display()), "");
     assert_eq!(
         told,
         "loft.toml:2:12: `endpoint` does not say whether it is http:// or https://\n  \

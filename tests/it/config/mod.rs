@@ -8,50 +8,15 @@ mod secrets;
 mod signing;
 
 use crate::original_toml::EXAMPLE;
+use crate::support::setup::Setup;
 use loft::bucket::Target;
-use loft::config::{ConfigError, Flags, Loaded, Origin, Schedule, Sources, load};
+use loft::config::{Flags, Loaded, Origin, Schedule, Sources, load};
 use loft::nix::{Compression, KeyName, SecretKey};
 use loft::push::Extras;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
-
-struct Setup {
-    dir: tempfile::TempDir,
-    sources: Sources,
-}
-
-impl Setup {
-    fn new(text: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("loft.toml");
-        fs::write(&file, text).unwrap();
-        Self { dir, sources: Sources { file: Some(file), ..Sources::default() } }
-    }
-
-    fn variable(mut self, name: &str, value: &str) -> Self {
-        self.sources.environment.insert(name.to_owned(), value.to_owned());
-        self
-    }
-
-    fn flags(mut self, flags: Flags) -> Self {
-        self.sources.flags = flags;
-        self
-    }
-
-    fn load(&self) -> Result<Loaded, ConfigError> {
-        load(&self.sources)
-    }
-
-    /// Of a setting, what `config show` says: value and origin without the directory.
-    fn shown(&self, key: &str) -> (serde_json::Value, String) {
-        let loaded = self.load().unwrap();
-        let entry = loaded.effective.iter().find(|entry| entry.key == key).expect(key);
-        let origin = entry.origin.to_string();
-        (entry.value.clone(), origin.replace(&format!("{}/", self.dir.path().display()), ""))
-    }
-}
 
 fn to(url: &str) -> Flags {
     Flags { to: Some(url.to_owned()), ..Flags::default() }

@@ -1,41 +1,18 @@
 //! What the tables of keys and variables say is what the readers of the configuration do.
 
 use crate::reference::commands;
+use crate::support::setup::Setup;
 use loft::config::keys::{Fallback, KEYS, Key, OBSOLETE};
 use loft::config::variables::VARIABLES;
-use loft::config::{Effective, Flags, Origin, Sources, load};
+use loft::config::{Effective, Flags, Origin, load};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// A configuration in a folder of its own.
-struct Case {
-    folder: tempfile::TempDir,
-    sources: Sources,
-}
-
-impl Case {
-    fn new(toml: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("loft.toml");
-        std::fs::write(&file, toml).unwrap();
-        Self { folder, sources: Sources { file: Some(file), ..Sources::default() } }
-    }
-
-    fn variable(mut self, name: &str, value: &str) -> Self {
-        self.sources.environment.insert(name.to_owned(), value.to_owned());
-        self
-    }
-
-    fn flags(mut self, flags: Flags) -> Self {
-        self.sources.flags = flags;
-        self
-    }
-
-    #[track_caller]
-    fn settings(&self) -> BTreeMap<String, Effective> {
-        let loaded = load(&self.sources).unwrap_or_else(|error| panic!("{error}"));
-        loaded.effective.into_iter().map(|entry| (entry.key.clone(), entry)).collect()
-    }
+/// All settings by their names.
+#[track_caller]
+fn settings(setup: &Setup) -> BTreeMap<String, Effective> {
+    let loaded = setup.load().unwrap_or_else(|error| panic!("{error}"));
+    loaded.effective.into_iter().map(|entry| (entry.key.clone(), entry)).collect()
 }
 
 fn full_name(key: &Key) -> String {
@@ -49,7 +26,7 @@ fn is_table(key: &Key) -> bool {
 
 #[test]
 fn every_setting_is_a_key_and_every_key_a_setting() {
-    let read: BTreeSet<String> = Case::new("").settings().into_keys().collect();
+    let read: BTreeSet<String> = settings(&Setup::new("")).into_keys().collect();
     assert_eq!(read, KEYS.iter().map(full_name).collect());
     let keys = KEYS.iter().filter(|key| key.meaning.is_empty() || key.takes.is_empty());
     assert_eq!(keys.map(|key| key.name).collect::<Vec<_>>(), Vec::<&str>::new(), "without a word on what they are");
@@ -60,9 +37,9 @@ fn every_setting_is_a_key_and_every_key_a_setting() {
 
 #[test]
 fn defaults_are_those_in_effect() {
-    let settings = Case::new("").settings();
+    let all = settings(&Setup::new(""));
     for key in KEYS {
-        let is = &settings[&full_name(key)].value;
+        let is = &all[&full_name(key)].value;
         let says = match key.fallback {
             Fallback::Value(text) => text,
             // A path that depends on the machine.
@@ -80,7 +57,7 @@ fn defaults_are_those_in_effect() {
 #[test]
 fn what_a_key_takes_is_what_its_error_says() {
     for key in KEYS {
-        let case = Case::new(&format!("[{}]\n{} = 1979-05-27\n", key.section, key.name));
+        let case = Setup::new(&format!("[{}]\n{} = 1979-05-27\n", key.section, key.name));
         let told = load(&case.sources).unwrap_err().to_string();
         assert!(told.contains(&format!("but must be {}", key.takes)), "{}: {told}", key.name);
     }
@@ -120,16 +97,16 @@ fn variables_set_what_the_table_says() {
                 _ => "",
             };
             let value = if name == "LOFT_CACHE" { "s3://some" } else { sample(key) };
-            let case = Case::new(toml).variable(name, value);
+            let case = Setup::new(toml).variable(name, value);
             match key.name {
                 // These are no settings that are shown; the pair is complete, or it would be an error.
                 "access_key" | "secret_key" => {
-                    load(&Case::new(toml).sources).unwrap_err();
-                    case.settings();
+                    load(&Setup::new(toml).sources).unwrap_err();
+                    settings(&case);
                 }
                 // Where the ledger is then depends on what this machine has in /var/lib.
                 "local_cache_path" => {
-                    let is = &case.settings()[&setting].value;
+                    let is = &settings(&case)[&setting].value;
                     assert!(
                         [Path::new("/var/lib/loft/cache.db"), Path::new("/c/loft/cache.db")]
                             .iter()
@@ -141,7 +118,7 @@ fn variables_set_what_the_table_says() {
                     let loaded = load(&case.sources).unwrap();
                     assert_eq!(loaded.settings.store.environment.get(name).map(String::as_str), Some(value));
                 }
-                _ => assert_eq!(case.settings()[&setting].origin, Origin::Environment(name.to_owned()), "{name}"),
+                _ => assert_eq!(settings(&case)[&setting].origin, Origin::Environment(name.to_owned()), "{name}"),
             }
         }
     }
@@ -153,9 +130,9 @@ fn parameters_of_the_url_set_what_the_table_says() {
     for key in KEYS {
         let Some(parameter) = key.parameter else { continue };
         let url = format!("s3://b/some/prefix?{parameter}={}", sample(key));
-        let settings = Case::new("").flags(Flags { to: Some(url), ..Flags::default() }).settings();
-        assert_eq!(settings[&full_name(key)].origin, Origin::Flag("--to"), "{parameter}");
-        assert_eq!(settings["s3.prefix"].value, "some/prefix");
+        let all = settings(&Setup::new("").flags(Flags { to: Some(url), ..Flags::default() }));
+        assert_eq!(all[&full_name(key)].origin, Origin::Flag("--to"), "{parameter}");
+        assert_eq!(all["s3.prefix"].value, "some/prefix");
         seen += 1;
     }
     assert!(seen > 8, "{seen}");
@@ -167,12 +144,12 @@ fn credentials_of_systemd_stand_for_the_keys_that_the_table_says() {
     for key in KEYS {
         let Some(credential) = key.credential else { continue };
         let credential = credential.replace("ANY", "2").replace("NAME", "x-some");
-        let case = Case::new("[s3]\nbucket = \"b\"\naccess_key = \"a\"\nsecret_key = \"s\"\n");
-        std::fs::write(case.folder.path().join(&credential), "X-Some: some\n").unwrap();
-        let folder = case.folder.path().to_str().unwrap().to_owned();
-        let settings = case.variable("CREDENTIALS_DIRECTORY", &folder).settings();
+        let case = Setup::new("[s3]\nbucket = \"b\"\naccess_key = \"a\"\nsecret_key = \"s\"\n");
+        std::fs::write(case.folder().join(&credential), "X-Some: some\n").unwrap();
+        let folder = case.folder().to_str().unwrap().to_owned();
+        let all = settings(&case.variable("CREDENTIALS_DIRECTORY", &folder));
         let setting = if is_table(key) { full_name(key) + ".x-some" } else { full_name(key) };
-        assert_eq!(settings[&setting].origin, Origin::Environment("CREDENTIALS_DIRECTORY".into()), "{credential}");
+        assert_eq!(all[&setting].origin, Origin::Environment("CREDENTIALS_DIRECTORY".into()), "{credential}");
         seen += 1;
     }
     assert!(seen > 5, "{seen}");
@@ -180,7 +157,7 @@ fn credentials_of_systemd_stand_for_the_keys_that_the_table_says() {
 
 #[test]
 fn flags_set_what_the_table_says() {
-    let settings_of = |flags| Case::new("").flags(flags).settings();
+    let settings_of = |flags| settings(&Setup::new("").flags(flags));
     let none = Flags::default;
     let set = [
         ("--to", settings_of(Flags { to: Some("s3://b".into()), ..none() })),
@@ -244,7 +221,7 @@ fn variables_of_nix_reach_the_store() {
     // Those of its settings are `loft use`'s.
     let about_stores = |name: &str| name.starts_with("NIX_") && !name.contains("_CONF");
     for (name, _) in VARIABLES.iter().filter(|(name, _)| about_stores(name)) {
-        let loaded = load(&Case::new("").variable(name, "/some").sources).unwrap();
+        let loaded = load(&Setup::new("").variable(name, "/some").sources).unwrap();
         assert_eq!(loaded.settings.store.environment.get(*name).map(String::as_str), Some("/some"), "{name}");
         seen += 1;
     }

@@ -15,6 +15,7 @@ pub mod protocol;
 pub mod pruning;
 pub mod s3_server;
 pub mod service;
+pub mod setup;
 pub mod time;
 pub mod tls;
 pub mod vast;

@@ -1,11 +1,9 @@
 //! Growth as a chart: a line a week, the newest last.
 
 use loft::quantity::{bytes, day};
-use loft::survey::{Survey, Week};
+use loft::survey::{Growth, Survey};
 use std::io::IsTerminal as _;
-use std::time::{Duration, SystemTime};
 
-const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// More lines than this push the rest off a terminal.
 const SHOWN: usize = 12;
 const WIDTH: usize = 40;
@@ -41,26 +39,16 @@ impl Bars {
 }
 
 pub fn lines(found: &Survey, bars: Bars) -> Vec<String> {
-    let (shown, before) = found.weeks.split_at(SHOWN.min(found.weeks.len()));
-    let earlier = before
-        .iter()
-        .fold(found.earlier, |sum, week| Week { count: sum.count + week.count, bytes: sum.bytes + week.bytes });
-    // Weeks before the first NAR say nothing.
-    let first = match earlier.count {
-        0 => shown.iter().rposition(|week| week.count > 0).map_or(0, |oldest| oldest + 1),
-        _ => shown.len(),
-    };
-    let shown = &shown[..first];
-    let most = shown.iter().map(|week| week.bytes).max().unwrap_or_default().max(1);
+    let Growth { weeks, earlier } = found.growth(SHOWN);
+    let most = weeks.iter().map(|week| week.bytes).max().unwrap_or_default().max(1);
     let mut lines = Vec::new();
     if earlier.count > 0 {
         lines.push(format!("  earlier     {:>8}  {:>8}", earlier.count, bytes(earlier.bytes)));
     }
-    for (age, week) in shown.iter().enumerate().rev() {
+    for (age, week) in weeks.iter().enumerate().rev() {
         let bar = bars.draw(week.bytes as f64 / most as f64);
-        let weeks = u32::try_from(age).unwrap_or_default() + 1;
-        let begins = found.at.checked_sub(WEEK * weeks).unwrap_or(SystemTime::UNIX_EPOCH);
-        lines.push(format!("  {}  {:>8}  {:>8}  {bar}", day(begins), week.count, bytes(week.bytes)));
+        let begins = day(found.weeks_ago(age + 1));
+        lines.push(format!("  {begins}  {:>8}  {:>8}  {bar}", week.count, bytes(week.bytes)));
     }
     lines
 }
