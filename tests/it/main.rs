@@ -7,8 +7,8 @@ mod support;
 mod original_toml;
 
 /// The command line's own definition, for what is made from it. Nothing here calls what it parses to.
-#[path = "../../src/bin/loft/args.rs"]
-#[allow(dead_code)]
+#[path = "../../src/bin/loft/args/mod.rs"]
+#[allow(dead_code, unused_imports)]
 mod args;
 
 #[path = "../reference/page.rs"]

@@ -10,7 +10,7 @@ pub fn tree() -> Command {
 
 pub fn page(mut tree: Command) -> String {
     tree.build();
-    let mut page = Page::new("Every command and option", "src/bin/loft/args.rs");
+    let mut page = Page::new("Every command and option", "src/bin/loft/args/");
     page.paragraph(
         "`loft COMMAND --help` says the same, and so do the man pages, `man loft-push` for example. The options of \
          [`loft`](#loft) below \"Options of every command\" are not repeated.",
