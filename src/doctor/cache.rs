@@ -41,6 +41,8 @@ pub struct Cache {
     pub dir: StoreDir,
     /// A few narinfos of the cache.
     pub samples: Vec<NarInfo>,
+    /// A key of this machine under whose name another one has signed there.
+    pub ambiguous: Option<PublicKey>,
     /// Where `nix-cache-info` is, for readers without credentials.
     pub url: Option<String>,
     /// It was read with credentials.

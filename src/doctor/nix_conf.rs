@@ -2,6 +2,7 @@
 //!
 //! Source: Nix's manual, "nix.conf", and `config.cc`.
 
+use crate::nix::PublicKey;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -107,8 +108,15 @@ impl NixConf {
         self.list("substituters")
     }
 
-    pub fn trusted_public_keys(&self) -> Vec<String> {
-        self.list("trusted-public-keys")
+    /// Of several keys of one name, Nix heeds the first.
+    pub fn trusted_keys(&self) -> Vec<PublicKey> {
+        let mut keys: Vec<PublicKey> = Vec::new();
+        for key in self.list("trusted-public-keys").iter().filter_map(|key| PublicKey::parse(key).ok()) {
+            if !keys.iter().any(|known| known.name() == key.name()) {
+                keys.push(key);
+            }
+        }
+        keys
     }
 
     pub fn requires_signatures(&self) -> bool {
@@ -143,7 +151,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::create_dir_all(at("user/nix")).unwrap();
-        let system = "# comment\nbinary-caches = https://a https://b # more\nextra-trusted-public-keys = k:1\n\
+        let system = "# comment\nbinary-caches = https://a https://b # more\nextra-trusted-public-keys = KEY not-one\n\
                       !include none.conf\ninclude more.conf\nrequire-sigs = true\n";
         std::fs::write(at("nix.conf"), system).unwrap();
         std::fs::write(at("more.conf"), "extra-substituters = file:///c\n").unwrap();

@@ -7,7 +7,7 @@ use super::nix_conf::{NixConf, netrc_knows};
 use super::{Patient, is_remote, key_lines};
 use crate::bucket::{CacheUrl, Fetched, Key, S3Settings, Target, fetch};
 use crate::config::Loaded;
-use crate::nix::PublicKey;
+use crate::nix::{NarInfo, PublicKey};
 use crate::record::BucketRecord;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -235,23 +235,39 @@ fn trust(conf: &NixConf, keys: &[PublicKey], cache: &Cache, notes: &mut Notes) {
         let way_out = "remove require-sigs = false: with it, Nix takes anything that the cache hands out";
         return notes.fault(Code::SignaturesNotRequired, "nix.conf says require-sigs = false", way_out);
     }
-    let trusted: Vec<PublicKey> =
-        conf.trusted_public_keys().iter().filter_map(|key| PublicKey::parse(key).ok()).collect();
+    let trusted = conf.trusted_keys();
     // Where this machine does not sign, what others have signed shows whether it is believed.
-    let is_believed = cache.samples.iter().any(|info| {
-        let print = info.fingerprint(&cache.dir);
-        info.signatures.iter().any(|signature| trusted.iter().any(|key| key.verifies(&print, signature)))
+    let has_signed = |key: &PublicKey| {
+        let by_it = |info: &NarInfo| {
+            let print = info.fingerprint(&cache.dir);
+            info.signatures.iter().any(|signature| key.verifies(&print, signature))
+        };
+        cache.samples.iter().any(by_it)
+    };
+    if let Some(own) = &cache.ambiguous {
+        // Which of the two it is to be is settled there; until then a word on nix.conf could only contradict that.
+        let trusts = match trusted.iter().find(|key| key.name() == own.name()) {
+            Some(key) if key == own => "the one of this machine",
+            Some(key) if has_signed(key) => "the one that has signed here",
+            Some(_) => "a third one",
+            None => "neither",
+        };
+        let why = format!("two keys have the name {}, of which nix.conf trusts {trusts}", own.name());
+        return notes.skip(&[Check::Trust], Check::Signatures, &why);
+    }
+    let other = keys.iter().find_map(|key| {
+        let same_name = trusted.iter().find(|trusted| trusted.name() == key.name())?;
+        (same_name != key).then_some((key, same_name))
     });
-    let missing: Vec<PublicKey> = keys.iter().filter(|key| !trusted.contains(key)).cloned().collect();
-    let is_trusted = keys.iter().any(|key| trusted.contains(key));
-    let other = missing.iter().find(|key| trusted.iter().any(|trusted| trusted.name() == key.name()));
     match other {
-        Some(key) => notes.fault(
+        Some((key, other)) => notes.fault(
             Code::TrustedKeyDiffers,
-            format!("nix.conf trusts another key under the name {} than the one that signs here", key.name()),
-            format!("replace it in trusted-public-keys by {key}"),
+            format!("nix.conf trusts {other}, and this machine signs here with another key of that name, {key}"),
+            format!("write {key} in the place of {other} in trusted-public-keys"),
         ),
-        None if is_trusted || is_believed => notes.fine(Check::Trust, "nix.conf trusts a key that signs this cache"),
+        None if trusted.iter().any(|key| keys.contains(key) || has_signed(key)) => {
+            notes.fine(Check::Trust, "nix.conf trusts a key that signs this cache");
+        }
         None if keys.is_empty() && cache.samples.is_empty() => {
             notes.without(Check::Trust, "neither a key nor a signed path is at hand to compare with");
         }

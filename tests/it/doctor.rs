@@ -467,9 +467,28 @@ async fn paths_that_others_have_signed_and_another_key_of_the_same_name() {
     let key = |name: &str| SecretKey::generate(KeyName::parse(name).unwrap()).unwrap();
     let name = format!("{}.narinfo", ward.hash());
     ward.server.memory.plant(&name, ward.narinfo(&key("other-1")));
-    ward.examine().await.blames(&[Code::SignedByOthers], &["other-1"], "loft sign");
-    ward.server.memory.plant(&name, ward.narinfo(&key("cache-1")));
-    ward.examine().await.blames(&[Code::KeyDiffers], &["cache-1"], "new name");
+    let found = ward.examine().await;
+    found.blames(&[Code::SignedByOthers], &["newest path is signed by other-1, not by"], "loft sign");
+
+    // One story of two keys, whichever of them nix.conf trusts.
+    let first = key("cache-1");
+    ward.server.memory.plant(&name, ward.narinfo(&first));
+    let (own, third) = (ward.key.public().to_string(), key("cache-1").public());
+    let trusting = |line: String| format!("trusted-public-keys = {line}");
+    for (line, which) in [
+        (own.clone(), "trusts the one of this machine"),
+        (first.public().to_string(), "trusts the one that has signed here"),
+        // Nix heeds the first of a name.
+        (format!("{} {own}", first.public()), "trusts the one that has signed here"),
+        (third.to_string(), "trusts a third one"),
+        (String::new(), "trusts neither"),
+    ] {
+        ward.nix_conf(&trusting(line));
+        let found = ward.examine().await;
+        found.blames(&[Code::KeyDiffers], &["two keys have the name cache-1", &own], "new name");
+        found.says(Check::Trust, which);
+        assert_eq!(found.because().get(&Check::Trust), Some(&Check::Signatures));
+    }
 }
 
 #[tokio::test]
@@ -486,7 +505,7 @@ async fn a_path_with_two_signatures_of_this_machine_makes_up_for_no_other() {
     ward.examine().await.blames(&[], &[], "").says(Check::Signatures, "signed by this machine's key");
     ward.path = ward.store.add("lib").file("f", "lib").finish();
     ward.server.memory.plant(&format!("{}.narinfo", ward.hash()), ward.narinfo(&key("other-1")));
-    ward.examine().await.blames(&[Code::SignedByOthers], &["of the 2 newest paths, 1"], "loft sign");
+    ward.examine().await.blames(&[Code::SignedByOthers], &["the 2 newest paths are", "but only 1 by"], "loft sign");
 }
 
 #[test]

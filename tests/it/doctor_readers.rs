@@ -47,7 +47,14 @@ async fn another_key_of_the_same_name_is_trusted() {
     let ward = Ward::new().await;
     let other = SecretKey::generate(KeyName::parse("cache-1").unwrap()).unwrap().public();
     ward.nix_conf(&format!("trusted-public-keys = {other}"));
-    ward.examine().await.blames(&[Code::TrustedKeyDiffers], &["cache-1"], &ward.key.public().to_string());
+    let own = ward.key.public().to_string();
+    let way_out = format!("write {own} in the place of {other}");
+    ward.examine().await.blames(&[Code::TrustedKeyDiffers], &[&own, &other.to_string()], &way_out);
+    // Of several keys of one name, Nix heeds the first.
+    ward.nix_conf(&format!("trusted-public-keys = {other} {own}"));
+    ward.examine().await.blames(&[Code::TrustedKeyDiffers], &[&own], &way_out);
+    ward.nix_conf(&format!("trusted-public-keys = {own} {other}"));
+    ward.examine().await.blames(&[], &[], "").are_fine(&[Check::Trust]);
 }
 
 #[tokio::test]
