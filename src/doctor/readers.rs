@@ -3,7 +3,7 @@
 use super::cache::{Cache, OFFLINE};
 use super::endpoint::Endpoint;
 use super::finding::{Check, Code, Notes};
-use super::nix_conf::{NixConf, netrc_knows};
+use super::nix_conf::{Settings, netrc_knows};
 use super::{Patient, is_remote, key_lines};
 use crate::bucket::{CacheUrl, Fetched, Key, S3Settings, Target, fetch};
 use crate::config::Loaded;
@@ -21,9 +21,10 @@ const MOST: usize = 8;
 pub async fn look(patient: &Patient, loaded: &Loaded, keys: &[PublicKey], cache: &Cache, notes: &mut Notes) {
     upstreams(patient, loaded, cache, notes).await;
     public(patient, loaded, cache, notes).await;
-    let conf = NixConf::read(&patient.sources.environment);
+    let conf = Settings::read(&patient.sources.environment);
     let rest = [Check::Substituter, Check::Trust, Check::Netrc];
-    if conf.files.is_empty() && conf.problems.is_empty() {
+    let places = conf.places();
+    if places.is_empty() && conf.problems.is_empty() {
         let why = "there is no nix.conf on this machine";
         return [Check::NixConf].into_iter().chain(rest).for_each(|check| notes.without(check, why));
     }
@@ -31,8 +32,7 @@ pub async fn look(patient: &Patient, loaded: &Loaded, keys: &[PublicKey], cache:
         let way_out = "mend the file: Nix may ignore it, or refuse to run";
         notes.fault(Code::NixConfUnreadable, conf.problems.join("; "), way_out);
     } else {
-        let files: Vec<String> = conf.files.iter().map(|file| file.display().to_string()).collect();
-        notes.fine(Check::NixConf, files.join(", "));
+        notes.fine(Check::NixConf, places.join(", "));
     }
     let Some(target) = &loaded.settings.bucket else {
         return notes.skip(&rest, Check::Configuration, "no bucket is named");
@@ -154,7 +154,7 @@ async fn public_url(patient: &Patient, loaded: &Loaded, url: &str, cache: &Cache
 type Asked = Vec<(String, Vec<u8>)>;
 
 /// Asks the substituters for this cache's record, which names it, and finds out who wants a password on the way.
-async fn netrc(patient: &Patient, conf: &NixConf, substituters: &[String], notes: &mut Notes) -> Asked {
+async fn netrc(patient: &Patient, conf: &Settings, substituters: &[String], notes: &mut Notes) -> Asked {
     let urls: Vec<&String> = substituters.iter().filter(|url| is_http(url)).take(MOST).collect();
     if patient.offline || urls.is_empty() {
         notes.without(Check::Netrc, if patient.offline { OFFLINE } else { "no substituter is read by http" });
@@ -230,7 +230,7 @@ fn server(settings: &S3Settings) -> Option<&str> {
     Some(endpoint.split_once("://").map_or(endpoint, |(_, host)| host).trim_end_matches('/'))
 }
 
-fn trust(conf: &NixConf, keys: &[PublicKey], cache: &Cache, notes: &mut Notes) {
+fn trust(conf: &Settings, keys: &[PublicKey], cache: &Cache, notes: &mut Notes) {
     if !conf.requires_signatures() {
         let way_out = "remove require-sigs = false: with it, Nix takes anything that the cache hands out";
         return notes.fault(Code::SignaturesNotRequired, "nix.conf says require-sigs = false", way_out);
