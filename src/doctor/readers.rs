@@ -5,10 +5,11 @@ use super::endpoint::Endpoint;
 use super::finding::{Check, Code, Notes};
 use super::nix_conf::{Settings, netrc_knows};
 use super::{Patient, is_remote, key_lines};
-use crate::bucket::{CacheUrl, Fetched, Key, S3Settings, Target, fetch};
+use crate::bucket::{Fetched, Key, Target, fetch};
 use crate::config::Loaded;
 use crate::nix::{NarInfo, PublicKey};
 use crate::record::BucketRecord;
+use crate::setup::target_of;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -211,23 +212,7 @@ fn is_this(url: &str, target: &Target, public: Option<&str>, cache: &Cache, aske
         let url = url.split('?').next().unwrap_or_default().trim_end_matches('/');
         return own == Some(url) || public == Some(url);
     }
-    let url = if url.starts_with('/') { format!("file://{url}") } else { url.to_owned() };
-    match (CacheUrl::parse(&url).map(|url| url.target), target) {
-        (Ok(Target::Directory(theirs)), Target::Directory(ours)) => theirs == *ours,
-        (Ok(Target::S3(theirs)), Target::S3(ours)) => {
-            theirs.bucket == ours.bucket && same_prefix(&theirs, ours) && server(&theirs) == server(ours)
-        }
-        _ => false,
-    }
-}
-
-fn same_prefix(a: &S3Settings, b: &S3Settings) -> bool {
-    a.prefix.trim_matches('/') == b.prefix.trim_matches('/')
-}
-
-fn server(settings: &S3Settings) -> Option<&str> {
-    let endpoint = settings.endpoint.as_deref()?;
-    Some(endpoint.split_once("://").map_or(endpoint, |(_, host)| host).trim_end_matches('/'))
+    target_of(url).is_some_and(|theirs| theirs.is_same_place(target))
 }
 
 fn trust(conf: &Settings, keys: &[PublicKey], cache: &Cache, notes: &mut Notes) {

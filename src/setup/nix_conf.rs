@@ -174,6 +174,34 @@ impl NixConf {
         line.insert_str(statement, &format!(" {value}"));
     }
 
+    /// Puts `new` where the word `old` stands in this line, or takes it away.
+    fn replace(&mut self, line: usize, old: &str, new: Option<&str>) {
+        let Some(line) = self.lines.get_mut(line) else { return };
+        let mut from = 0;
+        for word in line.clone().split_inclusive(BLANKS) {
+            let length = word.trim_end_matches(BLANKS).len();
+            if &word[..length] == old {
+                match new {
+                    Some(new) => line.replace_range(from..from + length, new),
+                    // With the blank before it.
+                    None => line.replace_range(from.saturating_sub(1)..from + length, ""),
+                }
+                return;
+            }
+            from += word.len();
+        }
+    }
+
+    /// One value for those that `is_same` tells of, each of which stands in this file, which is at `path`.
+    pub fn unite(&mut self, setting: Setting, path: &Path, is_same: impl Fn(&str) -> bool, new: &str) {
+        let mut new = Some(new);
+        for assignment in self.said(setting, path).in_effect().iter().filter(|assignment| assignment.file == path) {
+            for old in assignment.values.iter().filter(|value| is_same(value)) {
+                self.replace(assignment.line, old, new.take());
+            }
+        }
+    }
+
     /// One more line at the end, in the file's own kind of line ends.
     pub fn append(&mut self, statement: &str) {
         let end = match self.lines.first() {
@@ -196,18 +224,23 @@ impl NixConf {
 }
 
 impl Said {
+    /// Nothing that came before something that replaces it.
+    fn in_effect(&self) -> &[Assignment] {
+        let first = self.assignments.iter().rposition(|assignment| !assignment.adds).unwrap_or_default();
+        self.assignments.get(first..).unwrap_or_default()
+    }
+
+    /// Values in effect, each with the file that says it.
+    pub fn places(&self) -> impl Iterator<Item = (&Path, &str)> {
+        self.in_effect().iter().flat_map(|assignment| {
+            assignment.values.iter().map(move |value| (assignment.file.as_path(), value.as_str()))
+        })
+    }
+
     /// What is in effect; `None` where nobody says anything and Nix's default holds, with what is added to it.
     pub fn values(&self) -> (bool, Vec<&str>) {
-        let mut replaced = false;
-        let mut values = Vec::new();
-        for assignment in &self.assignments {
-            if !assignment.adds {
-                replaced = true;
-                values.clear();
-            }
-            values.extend(assignment.values.iter().map(String::as_str));
-        }
-        (replaced, values)
+        let replaced = self.assignments.iter().any(|assignment| !assignment.adds);
+        (replaced, self.places().map(|(_, value)| value).collect())
     }
 }
 

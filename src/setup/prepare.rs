@@ -316,7 +316,7 @@ fn default_name(options: &Options<'_>, target: &Target) -> Result<KeyName, Setup
 /// What a configuration file lacks, so that a push needs nothing else.
 fn missing<'a>(options: &'a Options<'_>, target: &'a Target, pairs: &'a [KeyPair], is_new_file: bool) -> Missing<'a> {
     let in_file = options.in_file.map(|loaded| &loaded.settings);
-    let names_target = in_file.and_then(|file| file.bucket.as_ref()).is_some_and(|known| is_same(known, target));
+    let names_target = in_file.and_then(|file| file.bucket.as_ref()).is_some_and(|known| known.is_same_place(target));
     let has_keys = in_file.is_some_and(|file| !file.signing.files.is_empty());
     let url = options
         .public
@@ -326,19 +326,6 @@ fn missing<'a>(options: &'a Options<'_>, target: &'a Target, pairs: &'a [KeyPair
         public_url: url,
         signing_key: pairs.first().filter(|_| !has_keys).map(|pair| pair.file.as_path()),
         upstream: is_new_file,
-    }
-}
-
-fn is_same(a: &Target, b: &Target) -> bool {
-    match (a, b) {
-        (Target::S3(a), Target::S3(b)) => {
-            let place = |settings: &crate::bucket::S3Settings| {
-                (settings.bucket.clone(), settings.prefix.trim_matches('/').to_owned(), settings.endpoint.clone())
-            };
-            place(a) == place(b)
-        }
-        (Target::Directory(a), Target::Directory(b)) => a == b,
-        _ => false,
     }
 }
 

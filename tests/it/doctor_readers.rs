@@ -27,6 +27,28 @@ async fn a_nix_conf_that_includes_what_is_not_there() {
 }
 
 #[tokio::test]
+async fn a_nix_conf_that_leads_nowhere_and_one_with_bytes_that_are_no_text() {
+    let ward = Ward::new().await;
+    // As for Nix, they are bytes.
+    let mut bytes = fs::read(ward.at("etc/nix.conf")).unwrap();
+    bytes.extend(b"# f\xfcr uns\n");
+    fs::write(ward.at("etc/nix.conf"), bytes).unwrap();
+    ward.examine().await.blames(&[], &[], "").are_fine(&[Check::Trust]);
+    fs::create_dir_all(ward.at(".config/nix")).unwrap();
+    std::os::unix::fs::symlink("gone.conf", ward.at(".config/nix/nix.conf")).unwrap();
+    ward.examine().await.blames(&[Code::NixConfUnreadable], &["is a link to gone.conf"], "mend");
+}
+
+#[tokio::test]
+async fn a_line_that_is_no_setting_is_named_and_not_repeated() {
+    let ward = Ward::new().await;
+    ward.nix_conf("access-tokens github.com=s3cr3t");
+    let found = ward.examine().await;
+    found.blames(&[Code::NixConfUnreadable], &["nix.conf:3: this line is no setting"], "mend");
+    assert!(!format!("{:?}", found.0).contains("s3cr3t"));
+}
+
+#[tokio::test]
 async fn a_machine_that_reads_from_elsewhere() {
     let ward = Ward::new().await;
     ward.nix_conf("substituters = https://cache.nixos.invalid");
