@@ -284,6 +284,9 @@ impl<B: Bucket> Bucket for Retrying<B> {
     async fn create(&self) -> Result<bool, BucketError> {
         self.run(|| self.inner.create()).await
     }
+    async fn siblings(&self) -> Result<Vec<String>, BucketError> {
+        self.run(|| self.inner.siblings()).await
+    }
     async fn open_to_all(&self) -> Result<Switch, BucketError> {
         self.run(|| self.inner.open_to_all()).await
     }

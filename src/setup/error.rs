@@ -95,6 +95,9 @@ impl SetupError {
             Self::Write { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "run it as a user who may write there (sudo), or name another file".to_owned()
             }
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::NotADirectory => {
+                "a file stands where its folder should be: name another place (-c FILE, --signing-key FILE)".to_owned()
+            }
             Self::Write { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "make its folder first: loft makes only those that it names itself".to_owned()
             }

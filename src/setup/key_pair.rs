@@ -1,6 +1,6 @@
 //! The key pair that signs: the one that is configured, else one that was made before, else a new one.
 
-use super::new_file::write_new;
+use super::new_file::{own_folder, write_new};
 use super::{Made, SetupError};
 use crate::config::{KeyFile, Origin, Problem, SigningSettings};
 use crate::nix::{KeyName, PublicKey, SecretKey};
@@ -60,8 +60,7 @@ pub fn default_file(folder: &Path, name: &KeyName) -> KeyFile {
 fn make(path: &Path, name: &KeyName) -> Result<Made, SetupError> {
     let failed = |source| SetupError::Write { file: path.to_owned(), source };
     let key = SecretKey::generate(name.clone())?;
-    if let Some(parent) = path.parent().filter(|parent| parent.ends_with("loft")) {
-        // A folder of loft's own; any other must be there.
+    if let Some(parent) = own_folder(path) {
         DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed)?;
     }
     match write_key(path, &key) {

@@ -18,7 +18,7 @@ pub use error::SetupError;
 pub use install::{Installed, install};
 pub use key_pair::write_key;
 pub use nix_conf::{NixConf, Said, Setting};
-pub use prepare::{Made, Options, Prepared, Step, prepare};
+pub use prepare::{Made, Options, Others, Prepared, Step, prepare};
 pub use public::{Access, Obstacle};
 pub use reading::{Form, Reading, Substituter, SubstituterError, target_of};
 pub use trusted::is_trusted;

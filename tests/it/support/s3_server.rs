@@ -263,6 +263,15 @@ async fn carry_out(memory: &Memory, seen: &Seen) -> Result<Answer, BucketError> 
     if seen.method == Method::PUT && key.is_empty() && query.is_empty() {
         return Ok(create(memory, bucket));
     }
+    if seen.method == Method::GET && rest.is_empty() {
+        let mine = (!own.is_missing).then_some(&BUCKET);
+        let bucket = |name: &&str| format!("<Bucket><CreationDate>x</CreationDate><Name>{name}</Name></Bucket>");
+        let buckets: String = own.siblings.iter().chain(mine).map(bucket).collect();
+        let owner = "<Owner><DisplayName>x</DisplayName></Owner>";
+        return Ok(xml(format!(
+            "<ListAllMyBucketsResult>{owner}<Buckets>{buckets}</Buckets></ListAllMyBucketsResult>"
+        )));
+    }
     if bucket != BUCKET || own.is_missing {
         return Ok(refuse(404, "NoSuchBucket", "no such bucket"));
     }
