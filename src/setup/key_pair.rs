@@ -34,7 +34,8 @@ pub struct Wanted<'a> {
 pub fn find_or_make(file: &KeyFile, wanted: &Wanted<'_>) -> Result<KeyPair, SetupError> {
     let path = &file.path;
     let mut made = Made::Found;
-    if matches!(std::fs::symlink_metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+    let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+    if std::fs::symlink_metadata(path).is_err_and(|error| absent.contains(&error.kind())) {
         if wanted.dry_run {
             return Ok(KeyPair { file: path.clone(), public: None, made: Made::Would, warnings: Vec::new() });
         }

@@ -158,7 +158,7 @@ async fn a_bucket_is_made_where_that_is_allowed_and_else_it_is_told_how() {
     let ran = user.run(0, &["init", &url(&server)]);
     ran.tells(&["s3://nix-cache at", ": made", "garage bucket alias"]);
     let undo = format!("aws s3 rb --force s3://nix-cache --endpoint-url {}\n", server.endpoint);
-    ran.tells(&["there was none of this name; if it is mistyped: ", &undo]);
+    ran.tells(&["there was none of this name; if it is mistyped, this takes it away: ", &undo]);
     // What is there is not new.
     assert!(!user.run(0, &["init"]).stderr.contains("mistyped"));
     assert!(contents(&server).contains_key("nix-cache-info"));
@@ -176,7 +176,7 @@ async fn a_new_bucket_beside_the_one_that_is_configured_is_warned_of() {
     let ran = user.run(0, &["init", "--quiet", &url(&server)]);
     ran.tells(&[
         "warning: this bucket is new, and loft.toml names s3://nix-cashe",
-        "  there was none of this name (there are nix-cashe, docs); if it is mistyped: aws s3 rb",
+        "  there was none of this name (there are nix-cashe, docs); if it is mistyped, this takes it away: aws s3 rb",
     ]);
     let events = garage(Own { is_missing: true, siblings: &["docs"], ..Own::default() }).await;
     let ran = User::new().run(0, &["init", "--json", &url(&events)]);
@@ -195,10 +195,7 @@ async fn what_cannot_be_written_is_found_before_anything_is_made() {
             &["-c", "gone/loft.toml", "--signing-key", "new"][..],
             &["Could not write gone/loft.toml", "make its folder first"][..],
         ),
-        (
-            &["-c", "file/loft.toml", "--signing-key", "new"],
-            &["Could not write file/loft.toml", "a file stands where its folder should be"],
-        ),
+        (&["--signing-key", "file/key"], &["Could not write", "a file stands where its folder should be"]),
         (&["--signing-key", "gone/key"], &["Could not write", "gone/key", "make its folder first"]),
         (&["--signing-key", "junk"], &["is not a secret key file"]),
     ] {

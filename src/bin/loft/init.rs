@@ -5,7 +5,7 @@ use crate::config;
 use crate::exit::Exit;
 use crate::failure::{Failure, printable};
 use crate::network::Network;
-use crate::output::{print, tell};
+use crate::output::{print, shell_word, tell};
 use crate::push::who;
 use crate::terminal::Terminal;
 use loft::bucket::{self, CacheInfo, Lifecycle, Target};
@@ -91,6 +91,8 @@ pub fn failure(error: SetupError) -> Failure {
     let failure = match error {
         // Its problems have lines of their own.
         SetupError::Config(error) => Failure::from(error),
+        // Which requests are refused, the doctor tells.
+        error @ SetupError::Access { .. } => Failure::from(error).worth_a_look(),
         error => Failure::from(error),
     };
     match hint {
@@ -229,7 +231,10 @@ fn instead(others: &Others, label: &str, target: &Target, options: &Options<'_>)
         true => String::new(),
         false => format!(" (there are {})", others.known.join(", ")),
     };
-    let undo = format!("  there was none of this name{known}; if it is mistyped: {}\n", hints::remove(target));
+    let undo = format!(
+        "  there was none of this name{known}; if it is mistyped, this takes it away: {}\n",
+        hints::remove(target)
+    );
     match &others.in_file {
         Some(other) => {
             format!("warning: this {label} is new, and {} names {other}\n{undo}", options.config_file.display())
@@ -321,8 +326,7 @@ fn use_command(reading: &Reading) -> String {
     let keys: String = reading.public_keys.iter().map(|key| format!(" --public-key {key}")).collect();
     let url = reading.substituter.as_str();
     // It is pasted into a shell, before sudo's eyes.
-    let is_plain = url.chars().all(|c| c.is_ascii_alphanumeric() || "-._/:%".contains(c));
-    let quoted = if is_plain { url.to_owned() } else { format!("'{}'", url.replace('\'', "'\\''")) };
+    let quoted = shell_word(url);
     format!("sudo loft use --write --restart {quoted}{keys}")
 }
 
