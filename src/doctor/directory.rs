@@ -2,6 +2,7 @@
 
 use super::cache::{Cache, is_cache};
 use super::finding::{Check, Code, Notes};
+use super::judge::Owner;
 use super::{Patient, samples, storage};
 use crate::bucket::Directory;
 use crate::config::Loaded;
@@ -35,7 +36,7 @@ pub async fn look(patient: &Patient, loaded: &Loaded, root: &Path, keys: &[Publi
             if patient.probe {
                 notes.without(Check::Checksums, "the cache is a directory");
             }
-            storage::look(patient, loaded, &bucket, false, notes).await;
+            storage::look(patient, loaded, &bucket, &Owner::User(root), false, notes).await;
             samples::look(patient, loaded, &bucket, keys, &mut cache, notes).await;
         }
         Err(error) => {

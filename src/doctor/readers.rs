@@ -69,20 +69,19 @@ async fn upstreams(patient: &Patient, loaded: &Loaded, cache: &Cache, notes: &mu
     for (url, answer) in urls.into_iter().zip(asked) {
         match answer {
             Ok(Fetched { status: 200, .. }) => fine.push(url.as_str()),
-            Ok(Fetched { status, .. }) => fault(notes, url, &format!("it answers {status}")),
-            Err(why) => fault(notes, url, &why),
+            Ok(Fetched { status, .. }) => fault(notes, url, &format!("it answers {status}"), MISTAKEN),
+            Err(why) => fault(notes, url, &why, UNREACHED),
         }
     }
     if !fine.is_empty() {
         notes.fine(Check::Upstreams, fine.join(", "));
     }
-    fn fault(notes: &mut Notes, url: &str, why: &str) {
+    const MISTAKEN: &str = "correct upstreams in [loft]: readers get from there what loft leaves out";
+    const UNREACHED: &str =
+        "check this machine's network, DNS and proxies; upstreams in [loft] only if others are reached";
+    fn fault(notes: &mut Notes, url: &str, why: &str, way_out: &str) {
         let says = format!("the upstream cache {url} cannot be read: {why}");
-        notes.fault(
-            Code::UpstreamUnreachable,
-            says,
-            "correct upstreams in [loft]: readers get from there what loft leaves out",
-        );
+        notes.fault(Code::UpstreamUnreachable, says, way_out);
     }
 }
 
