@@ -391,7 +391,7 @@ async fn what_may_not_be_switched_is_left_and_told() {
     let public = |server: &S3Server| format!("{}/{BUCKET}", server.endpoint);
     let ran = User::new().run(2, &["init", "--public", &public(&server), &url(&server)]);
     ran.tells(&["with credentials only", "not allowed for this key", "hint: garage bucket website --allow nix-cache"]);
-    ran.tells(&["Nothing was written on this machine: run this again once the address is right"]);
+    ran.tells(&["Nothing was written on this machine: run this again once everybody can read there"]);
     // Where there are policies, they are for their owner to weigh.
     let server = self::server(Memory::aws()).await;
     let ran = User::new().run(2, &["init", "--public", &public(&server), &url(&server)]);
@@ -523,7 +523,9 @@ fn a_directory_is_made_ready_and_named_in_the_configuration() {
     user.run(0, &["init"]).tells(&["nothing was changed"]);
 
     let missing = format!("file://{}", user.at("mnt/cache").display());
-    user.run(1, &["init", &missing]).tells(&["neither does the one it would be created in", "mkdir -p"]);
+    let ran = user.run(1, &["init", &missing]);
+    ran.tells(&["neither does the one it would be created in\n", "hint: mkdir -p"]);
+    assert_eq!(ran.stderr.matches("mkdir").count(), 1, "{}", ran.stderr);
     assert!(!user.at("mnt").exists());
     let read_only = Path::new("/proc/loft-cache");
     User::new().run(1, &["init", &format!("file://{}", read_only.display())]).tells(&["error:"]);

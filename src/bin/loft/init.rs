@@ -64,7 +64,7 @@ pub fn init(invocation: &Invocation, request: &InitRequest) -> Result<Exit, Fail
         true => print(&format!("{}\n", finished(&prepared)))?,
         false if invocation.voice.quiet => quiet_result(&prepared)?,
         false if prepared.is_shut => tell(
-            "\nNothing was written on this machine: run this again once the address is right, or leave --public out for now.\n",
+            "\nNothing was written on this machine: run this again once everybody can read there, or leave --public out for now.\n",
         ),
         false => next(&prepared, target, &options)?,
     }
@@ -266,9 +266,13 @@ fn reading(access: &Access, target: &Target, asked: bool) -> String {
         Access::Directory => "whoever can read its files".to_owned(),
         Access::Nobody { url, why, tried } => {
             let is_taken = *why == Obstacle::AnotherCache;
+            let who = match target {
+                Target::S3(_) => "with credentials only",
+                Target::Directory(_) => "whoever can read its files",
+            };
             let mut text = match asked || is_taken {
-                true => format!("with credentials only\nwarning: {why}: {url}"),
-                false => format!("with credentials only ({url}: {why})"),
+                true => format!("{who}\nwarning: {why}: {url}"),
+                false => format!("{who} ({url}: {why})"),
             };
             if let Some(Err(error)) = tried {
                 text.push_str(&format!("\nwarning: {}", chain(error)));
