@@ -16,7 +16,11 @@ async fn an_upstream_that_is_gone() {
     ward.examine().await.blames(&[], &[], "").are_fine(&[Check::Upstreams]);
     ward.loft.insert("upstreams", format!("[{:?}, {:?}]", up.endpoint, gone.endpoint));
     let found = ward.examine().await;
-    found.blames(&[Code::UpstreamUnreachable], &[gone.endpoint.as_str(), "404"], "upstreams");
+    found.blames(&[Code::UpstreamUnreachable], &[gone.endpoint.as_str(), "404"], "correct upstreams");
+    // Where nobody answers, the list need not be wrong.
+    ward.loft.insert("upstreams", "[\"http://127.0.0.1:1\"]".to_owned());
+    let found = ward.examine().await;
+    found.blames(&[Code::UpstreamUnreachable], &["http://127.0.0.1:1"], "check this machine's network");
 }
 
 #[tokio::test]
@@ -188,6 +192,19 @@ async fn a_cache_in_a_directory_is_well() {
     found.blames(&[], &[], "").are_fine(&all);
     found.says(Check::Checksums, "the cache is a directory");
     assert!(fs::read_dir(ward.at("cache/loft/v1/probe")).unwrap().next().is_none());
+}
+
+#[tokio::test]
+async fn a_directory_that_this_user_may_not_write() {
+    let mut ward = in_directory().await;
+    ward.has.may_write = false;
+    let found = ward.examine().await;
+    found.blames(&[Code::DirectoryUnwritable], &["cannot be written by this user"], "ls -ld");
+    assert_eq!(found.because().get(&Check::Permissions), Some(&Check::Bucket));
+    let url = format!("file://{}", ward.at("new").display());
+    ward.nix_conf(&format!("substituters = {url}"));
+    ward.environment.insert("LOFT_CACHE".into(), url);
+    ward.examine().await.blames(&[Code::DirectoryUnwritable], &["this user cannot make it"], "own it");
 }
 
 #[tokio::test]

@@ -439,6 +439,10 @@ fn lifecycle(memory: &Memory) -> Answer {
         if let Some(days) = rule.expires.as_deref().and_then(|text| text.split(' ').nth(1)) {
             body.push_str(&format!("<Expiration><Days>{days}</Days></Expiration>"));
         }
+        if let Some(days) = rule.archives.as_deref().and_then(|text| text.split(' ').nth(3)) {
+            let to = format!("<Days>{days}</Days><StorageClass>GLACIER</StorageClass>");
+            body.push_str(&format!("<Transition>{to}</Transition>"));
+        }
         if let Some(days) = rule.aborts_uploads_after {
             let after = format!("<DaysAfterInitiation>{days}</DaysAfterInitiation>");
             body.push_str(&format!("<AbortIncompleteMultipartUpload>{after}</AbortIncompleteMultipartUpload>"));
