@@ -475,6 +475,17 @@ async fn a_proxy_that_changes_what_is_read() {
     ward.examine().await.blames(&[Code::BytesChanged], &["other bytes"], "take it out");
 }
 
+#[tokio::test]
+async fn a_server_that_takes_whatever_digest_is_told() {
+    // What is sent to find out has two bytes.
+    let (ward, _proxy) = through(|head| match head.headers.get("content-length").map(String::as_str) {
+        Some("2") if head.method == "PUT" => Action::Reply(reply(200, "text/plain", "")),
+        _ => Action::Pass,
+    })
+    .await;
+    ward.examine().await.blames(&[Code::DigestsUnchecked], &["nothing else guards plain http"], "use https");
+}
+
 fn rule(expires: Option<&str>, aborts_uploads_after: Option<u32>) -> LifecycleRule {
     let expires = expires.map(str::to_owned);
     LifecycleRule { id: "tidy".into(), prefix: "nar/".into(), expires, archives: None, aborts_uploads_after }
