@@ -115,7 +115,7 @@ pub struct Options<'a> {
 /// What readers are told, and whether pushing will work.
 #[derive(Debug)]
 pub struct Prepared {
-    /// `None` where a dry run has made no key.
+    /// `None` where a dry run has made no key, or nobody can read at the address that was asked for.
     pub reading: Option<Reading>,
     /// Everybody was to be able to read, and cannot.
     pub is_shut: bool,
