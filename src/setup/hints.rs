@@ -43,7 +43,8 @@ pub fn remove(target: &Target) -> String {
             let endpoint = settings.endpoint.as_ref().map(|url| format!(" --endpoint-url {url}")).unwrap_or_default();
             format!("aws s3 rb --force s3://{}{endpoint}", settings.bucket)
         }
-        Target::Directory(path) => format!("rm -r {}", path.display()),
+        // In quotes: half of a path with a space may be somebody's.
+        Target::Directory(path) => format!("rm -r '{}'", path.display().to_string().replace('\'', "'\\''")),
     }
 }
 

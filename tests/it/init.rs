@@ -515,6 +515,7 @@ fn a_directory_is_made_ready_and_named_in_the_configuration() {
     let url = format!("file://{}", cache.display());
     let ran = user.run(0, &["init", &url]);
     ran.tells(&["directory", ": made", "whoever can read its files"]);
+    ran.tells(&[&format!("this takes it away: rm -r '{}'\n", cache.display())]);
     assert!(ran.stdout.starts_with(&format!("extra-substituters = {url}\n")), "{}", ran.stdout);
     assert!(cache.join("nix-cache-info").exists() && cache.join("loft/v1/bucket.json").exists());
     let config = fs::read_to_string(user.at("work/loft.toml")).unwrap();
