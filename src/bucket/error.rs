@@ -88,9 +88,7 @@ pub enum Cause {
     Setting(String),
     #[error("The file system refused")]
     Io(#[source] io::Error),
-    #[error(
-        "Directory {0:?} does not exist, and neither does the one it would be created in; check its path, or make it with mkdir -p"
-    )]
+    #[error("Directory {0:?} does not exist, and neither does the one it would be created in")]
     NoDirectory(std::path::PathBuf),
 }
 

@@ -153,6 +153,11 @@ pub trait Bucket: Send + Sync {
         self.check_access().await.map(|()| false)
     }
 
+    /// Names of all buckets of the same store that these credentials can see, as far as it tells.
+    async fn siblings(&self) -> Result<Vec<String>, BucketError> {
+        Ok(Vec::new())
+    }
+
     /// Lets everybody read, where the store has a single switch for that and nothing of it was set before.
     async fn open_to_all(&self) -> Result<Switch, BucketError> {
         Ok(Switch::None)
@@ -248,6 +253,9 @@ impl<B: Bucket + ?Sized> Bucket for Arc<B> {
     }
     async fn create(&self) -> Result<bool, BucketError> {
         (**self).create().await
+    }
+    async fn siblings(&self) -> Result<Vec<String>, BucketError> {
+        (**self).siblings().await
     }
     async fn open_to_all(&self) -> Result<Switch, BucketError> {
         (**self).open_to_all().await

@@ -164,8 +164,8 @@ impl<'a, B: Bucket> Attempts<'a, B> {
         self.tries += 1;
         let elapsed = self.started.elapsed();
         error.effort = Effort { tries: self.tries, elapsed };
-        // Any failure but these two means that somebody answered.
-        if !matches!(error.cause, Cause::Unreachable(_) | Cause::Stalled(_)) {
+        // Any failure but these means that somebody answered. What takes connections and breaks them may be no web server.
+        if !matches!(error.cause, Cause::Unreachable(_) | Cause::Stalled(_) | Cause::Broken(_)) {
             self.of.reached.store(true, Ordering::Relaxed);
         }
         let first_contact = !self.of.reached.load(Ordering::Relaxed);
@@ -283,6 +283,9 @@ impl<B: Bucket> Bucket for Retrying<B> {
     }
     async fn create(&self) -> Result<bool, BucketError> {
         self.run(|| self.inner.create()).await
+    }
+    async fn siblings(&self) -> Result<Vec<String>, BucketError> {
+        self.run(|| self.inner.siblings()).await
     }
     async fn open_to_all(&self) -> Result<Switch, BucketError> {
         self.run(|| self.inner.open_to_all()).await

@@ -15,6 +15,19 @@ pub enum Target {
     Directory(PathBuf),
 }
 
+impl Target {
+    /// Whether both are the same place, whoever asks there and by whatever way.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::S3(a), Self::S3(b)) => {
+                a.bucket == b.bucket && a.prefix.trim_matches('/') == b.prefix.trim_matches('/') && a.host() == b.host()
+            }
+            (Self::Directory(a), Self::Directory(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
 /// How to reach an S3 bucket.
 #[derive(Debug, Clone)]
 pub struct S3Settings {
@@ -63,6 +76,12 @@ impl S3Settings {
             storage_class: None,
             extra_headers: ExtraHeaders::default(),
         }
+    }
+
+    /// The endpoint without its scheme.
+    pub fn host(&self) -> Option<&str> {
+        let endpoint = self.endpoint.as_deref()?;
+        Some(endpoint.split_once("://").map_or(endpoint, |(_, host)| host).trim_end_matches('/'))
     }
 }
 

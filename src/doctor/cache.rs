@@ -2,6 +2,7 @@
 
 use super::endpoint::Endpoint;
 use super::finding::{Check, Code, Notes};
+use super::judge::Owner;
 use super::{Patient, credentials, directory, first_answer, samples, storage};
 use crate::bucket::{Bucket, BucketError, Cause, DEFAULT_REGION, Key, Prefix, S3, S3Settings, Target};
 use crate::config::Loaded;
@@ -41,6 +42,8 @@ pub struct Cache {
     pub dir: StoreDir,
     /// A few narinfos of the cache.
     pub samples: Vec<NarInfo>,
+    /// A key of this machine under whose name another one has signed there.
+    pub ambiguous: Option<PublicKey>,
     /// Where `nix-cache-info` is, for readers without credentials.
     pub url: Option<String>,
     /// It was read with credentials.
@@ -114,15 +117,22 @@ async fn server(
         } else if is_there {
             notes.fine(Check::Endpoint, format!("{} takes connections", bucket.describe()));
         } else if let Some(whose) = whose {
-            notes.fine(Check::Credentials, format!("{whose}; not tried yet"));
+            notes.fine(Check::Credentials, format!("{}; not tried yet", whose.says));
         }
         notes.skip(&[Check::Headers, Check::Region, Check::Bucket], because, why);
         notes.skip(&AFTER_ANSWER, because, why);
         return cache;
     }
     let answer = limited(patient, bucket.check_access()).await;
+    let is_mute = answer.as_ref().err().is_some_and(|error| {
+        matches!(error.cause, Cause::Unreachable(_) | Cause::Broken(_) | Cause::Stalled(_) | Cause::Certificate(_))
+    });
     let is_open = first_answer::judge(patient, settings, &endpoint, answer, notes).await;
-    clock(patient, &bucket, is_open, notes).await;
+    match is_mute {
+        // Another question would be waited for as long.
+        true => notes.without(Check::Clock, "the server gave no answer"),
+        false => clock(patient, &bucket, is_open, notes).await,
+    }
     if !is_open {
         return cache;
     }
@@ -132,7 +142,8 @@ async fn server(
     notes.fine(Check::Region, settings.region.as_deref().unwrap_or(DEFAULT_REGION));
     notes.fine(Check::Bucket, format!("{} is there", settings.bucket));
     let is_plain = endpoint.is_some_and(|endpoint| !endpoint.is_https);
-    storage::look(patient, loaded, &bucket, is_plain, notes).await;
+    let owner = Owner::Key { bucket: &settings.bucket, key: whose.as_ref().map_or("KEY", |whose| &whose.access_key) };
+    storage::look(patient, loaded, &bucket, &owner, is_plain, notes).await;
     samples::look(patient, loaded, &bucket, keys, &mut cache, notes).await;
     cache
 }

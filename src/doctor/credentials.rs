@@ -9,8 +9,14 @@ use std::time::Duration;
 /// Temporary credentials with less than this left may not outlive a long push.
 const SOON: Duration = Duration::from_secs(15 * 60);
 
+/// Those that are there.
+pub struct Held {
+    pub says: String,
+    pub access_key: String,
+}
+
 /// Whether there are any. A fault of theirs that only the server knows comes later.
-pub async fn look(patient: &Patient, loaded: &Loaded, settings: &S3Settings, notes: &mut Notes) -> Option<String> {
+pub async fn look(patient: &Patient, loaded: &Loaded, settings: &S3Settings, notes: &mut Notes) -> Option<Held> {
     let asking = S3::whose(settings, &patient.sources.environment);
     match tokio::time::timeout(patient.patience * 2, asking).await {
         Ok(Ok(whose)) => judge(patient, loaded, &whose, notes),
@@ -29,13 +35,15 @@ pub async fn look(patient: &Patient, loaded: &Loaded, settings: &S3Settings, not
 const NAME_THEM: &str = "set access_key_file and secret_key_file in [s3], or AWS_ACCESS_KEY_ID and \
                          AWS_SECRET_ACCESS_KEY, or a profile";
 
-fn judge(patient: &Patient, loaded: &Loaded, whose: &Whose, notes: &mut Notes) -> Option<String> {
-    let mut says = format!("{} from {}{}", whose.id, whose.source, places(loaded, whose.source));
+fn judge(patient: &Patient, loaded: &Loaded, whose: &Whose, notes: &mut Notes) -> Option<Held> {
+    let id: String = whose.access_key.chars().take(4).chain(['…']).collect();
+    let mut says = format!("{id} from {}{}", whose.source, places(loaded, whose.source));
+    let held = |says: String| Some(Held { says, access_key: whose.access_key.clone() });
     let Some(expires) = whose.expires else {
         if whose.is_temporary {
             says.push_str(", temporary");
         }
-        return Some(says);
+        return held(says);
     };
     match expires.duration_since(patient.clock.wall()) {
         Err(_) => {
@@ -46,9 +54,9 @@ fn judge(patient: &Patient, loaded: &Loaded, whose: &Whose, notes: &mut Notes) -
             let minutes = left.as_secs() / 60;
             let way_out = "loft renews what it gets from a role or helper; what was copied by hand must be renewed so";
             notes.fault(Code::CredentialsExpiring, format!("{says}, expire in {minutes} min"), way_out);
-            Some(says)
+            held(says)
         }
-        Ok(_) => Some(says),
+        Ok(_) => held(says),
     }
 }
 
@@ -87,11 +95,11 @@ fn way_out(error: &CredentialsError) -> String {
 }
 
 /// That they are what they should be is known once the server has said so.
-pub fn are_fine(says: &Option<String>, notes: &mut Notes) {
+pub fn are_fine(held: &Option<Held>, notes: &mut Notes) {
     let is_told = notes.0.iter().any(|finding| finding.check == Check::Credentials);
-    if let Some(says) = says
+    if let Some(held) = held
         && !is_told
     {
-        notes.fine(Check::Credentials, says.clone());
+        notes.fine(Check::Credentials, held.says.clone());
     }
 }

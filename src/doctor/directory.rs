@@ -2,12 +2,12 @@
 
 use super::cache::{Cache, is_cache};
 use super::finding::{Check, Code, Notes};
+use super::judge::Owner;
 use super::{Patient, samples, storage};
 use crate::bucket::Directory;
 use crate::config::Loaded;
 use crate::nix::PublicKey;
 use crate::remedy::chain;
-use rustix::fs::{Access, access};
 use std::path::Path;
 
 /// All that needs a cache to write to.
@@ -19,7 +19,7 @@ const CONTENT: [Check; 3] = [Check::CacheInfo, Check::Record, Check::Signatures]
 pub async fn look(patient: &Patient, loaded: &Loaded, root: &Path, keys: &[PublicKey], notes: &mut Notes) -> Cache {
     let mut cache = Cache::default();
     notes.without(Check::Clock, "the cache is a directory");
-    if !is_usable(root, notes) {
+    if !is_usable(patient, root, notes) {
         notes.skip(&WRITING, Check::Bucket, "the directory cannot be used");
         notes.skip(&CONTENT, Check::Bucket, "the directory cannot be used");
         return cache;
@@ -35,7 +35,7 @@ pub async fn look(patient: &Patient, loaded: &Loaded, root: &Path, keys: &[Publi
             if patient.probe {
                 notes.without(Check::Checksums, "the cache is a directory");
             }
-            storage::look(patient, loaded, &bucket, false, notes).await;
+            storage::look(patient, loaded, &bucket, &Owner::User(root), false, notes).await;
             samples::look(patient, loaded, &bucket, keys, &mut cache, notes).await;
         }
         Err(error) => {
@@ -47,7 +47,7 @@ pub async fn look(patient: &Patient, loaded: &Loaded, root: &Path, keys: &[Publi
     cache
 }
 
-fn is_usable(root: &Path, notes: &mut Notes) -> bool {
+fn is_usable(patient: &Patient, root: &Path, notes: &mut Notes) -> bool {
     let shown = root.display();
     let parent = root.parent().unwrap_or(root);
     match std::fs::metadata(root) {
@@ -55,7 +55,7 @@ fn is_usable(root: &Path, notes: &mut Notes) -> bool {
             notes.fault(Code::BucketMissing, format!("{shown} is not a directory"), "name a directory in file://…");
             return false;
         }
-        Ok(_) if access(root, Access::WRITE_OK | Access::EXEC_OK).is_err() => {
+        Ok(_) if !patient.machine.may_write(root) => {
             let says = format!("{shown} cannot be written by this user");
             notes.fault(
                 Code::DirectoryUnwritable,
@@ -65,7 +65,7 @@ fn is_usable(root: &Path, notes: &mut Notes) -> bool {
             return false;
         }
         Ok(_) => notes.fine(Check::Bucket, format!("{shown} is there")),
-        Err(_) if parent.is_dir() && access(parent, Access::WRITE_OK | Access::EXEC_OK).is_ok() => {
+        Err(_) if parent.is_dir() && patient.machine.may_write(parent) => {
             notes.fine(Check::Bucket, format!("{shown} is not there yet; the first push makes it"));
         }
         Err(_) if parent.is_dir() => {

@@ -9,6 +9,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+/// Servers that speak first or answer a plain question do so at once.
+const HEARING: Duration = Duration::from_secs(2);
+
 /// A server's first words are enough.
 const FIRST_WORDS: usize = 512;
 
@@ -118,7 +121,7 @@ impl Endpoint {
     pub async fn blame(&self, patient: &Patient, error: &BucketError, notes: &mut Notes) {
         let place = format!("{}:{}", self.host, self.port);
         if !self.has_proxy(patient) {
-            match (self.is_https, self.voice(patient.patience).await) {
+            match (self.is_https, self.voice(patient.patience.min(HEARING)).await) {
                 (true, Voice::Http) => {
                     let says = format!("{place} speaks plain http, and endpoint says https");
                     return notes.fault(
@@ -131,6 +134,10 @@ impl Endpoint {
                     let says = format!("{place} speaks https, and endpoint says http");
                     return notes.fault(Code::EndpointSpeaksHttps, says, "write https:// in endpoint");
                 }
+                (_, Voice::Unclear) if matches!(error.cause, Cause::Broken(_)) => {
+                    let says = format!("{place} takes connections, but does not answer in HTTP");
+                    return notes.fault(Code::EndpointNotS3, says, self.s3_port().unwrap_or(S3_WANTED));
+                }
                 _ => {}
             }
         }
@@ -140,7 +147,9 @@ impl Endpoint {
                 notes.fault(Code::EndpointCertificate, format!("{place}: {why}"), certificate(&why));
             }
             Cause::NotS3(_) | Cause::Denied { .. } | Cause::Garbled(_) => {
-                notes.fault(Code::EndpointNotS3, format!("{place}: {}", chain(&error.cause)), self.other_port());
+                let way_out =
+                    format!("{}; a proxy in front may want extra_headers", self.s3_port().unwrap_or(S3_WANTED));
+                notes.fault(Code::EndpointNotS3, format!("{place}: {}", chain(&error.cause)), way_out);
             }
             Cause::Unreachable(_) | Cause::Broken(_) | Cause::Truncated { .. } => {
                 let says = format!("{place}: {}", chain(&error.cause));
@@ -148,7 +157,8 @@ impl Endpoint {
             }
             Cause::Stalled(_) => {
                 let says = format!("{place} takes connections, and then says nothing");
-                notes.fault(Code::EndpointSilent, says, "look at the server's log, and at proxies in front of it");
+                let way_out = self.s3_port().unwrap_or("look at the server's log, and at proxies in front of it");
+                notes.fault(Code::EndpointSilent, says, way_out);
             }
             _ => notes.fault(
                 Code::EndpointUnavailable,
@@ -158,17 +168,20 @@ impl Endpoint {
         }
     }
 
-    fn other_port(&self) -> String {
-        let known = match self.port {
+    /// For ports that are known to be another of a server's.
+    fn s3_port(&self) -> Option<&'static str> {
+        Some(match self.port {
+            3901 => "3901 is where Garage's nodes talk to each other; its S3 API is on 3900 by default",
             3902 => "3902 is Garage's web endpoint; its S3 API is on 3900 by default",
             3903 => "3903 is Garage's admin API; its S3 API is on 3900 by default",
             9001 => "9001 is MinIO's console; its S3 API is on 9000 by default",
             8888 => "8888 is SeaweedFS's filer; its S3 API is on 8333 by default",
-            _ => "endpoint must name the S3 API, not a web page, a console or an admin port",
-        };
-        format!("{known}; a proxy in front may want extra_headers")
+            _ => return None,
+        })
     }
 }
+
+const S3_WANTED: &str = "endpoint must name the S3 API, not a web page, a console or an admin port";
 
 fn certificate(why: &str) -> &'static str {
     match () {

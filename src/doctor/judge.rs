@@ -3,12 +3,36 @@
 use super::finding::{Check, Code, Notes};
 use crate::bucket::permissions::{Action, Oddity, Permissions, Verdict, Why};
 use crate::bucket::{Lifecycle, Quirks};
+use std::path::Path;
 
 /// Days in which an upload that was cut short can be gone on with.
 const UPLOAD_LIFE: u32 = 2;
 
+/// Who is to be allowed what is missing.
+pub enum Owner<'a> {
+    Key {
+        bucket: &'a str,
+        /// Its id, by which a server knows it.
+        key: &'a str,
+    },
+    /// Of a directory.
+    User(&'a Path),
+}
+
+impl Owner<'_> {
+    /// `right`: `read` or `write`.
+    fn allow(&self, right: &str) -> String {
+        match self {
+            Self::Key { bucket, key } => format!(
+                "let this key {right} the bucket, on Garage: garage bucket allow --{right} {bucket} --key {key}"
+            ),
+            Self::User(root) => format!("let this user {right} {}", root.display()),
+        }
+    }
+}
+
 /// `prunes`: this machine is to delete what retention no longer covers.
-pub fn permissions(found: &Permissions, prunes: bool, notes: &mut Notes) {
+pub fn permissions(found: &Permissions, owner: &Owner<'_>, prunes: bool, notes: &mut Notes) {
     let before = notes.0.len();
     let fails = |actions: &[Action]| -> Vec<Action> {
         let failed = |action: &Action| matches!(found.verdicts.get(action), Some(Verdict::Failed { .. }));
@@ -36,11 +60,7 @@ pub fn permissions(found: &Permissions, prunes: bool, notes: &mut Notes) {
     let listing = fails(&[Action::List]);
     if !reading.is_empty() {
         let both: Vec<Action> = reading.iter().chain(&listing).copied().collect();
-        tell(
-            Code::MayNotRead,
-            &both,
-            "let this key read the bucket, on Garage: garage bucket allow --read BUCKET --key KEY",
-        );
+        tell(Code::MayNotRead, &both, &owner.allow("read"));
     } else if !listing.is_empty() {
         tell(
             Code::MayNotList,
@@ -53,11 +73,7 @@ pub fn permissions(found: &Permissions, prunes: bool, notes: &mut Notes) {
     let timed = fails(&[Action::TimedPut]);
     if !writing.is_empty() {
         let all: Vec<Action> = writing.iter().chain(&timed).chain(&uploading).copied().collect();
-        tell(
-            Code::MayNotWrite,
-            &all,
-            "let this key write the bucket, on Garage: garage bucket allow --write BUCKET --key KEY",
-        );
+        tell(Code::MayNotWrite, &all, &owner.allow("write"));
     } else if !uploading.is_empty() {
         tell(Code::MayNotUpload, &uploading, "allow multipart uploads: larger NARs go up in parts");
     }

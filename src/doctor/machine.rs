@@ -5,6 +5,7 @@ use super::finding::{Check, Code, Notes};
 use super::ledger::existing;
 use crate::bucket::Target;
 use crate::config::Loaded;
+use rustix::fs::{Access, access};
 use rustix::process::{Resource, getrlimit};
 use std::io;
 use std::path::Path;
@@ -31,6 +32,8 @@ pub trait Machine: Send + Sync {
     fn memory(&self) -> Option<u64>;
     /// How many files may be open at once.
     fn descriptors(&self) -> Option<u64>;
+    /// Whether this user may make files in a directory.
+    fn may_write(&self, directory: &Path) -> bool;
 }
 
 /// The one that this runs on.
@@ -54,6 +57,10 @@ impl Machine for ThisMachine {
 
     fn descriptors(&self) -> Option<u64> {
         getrlimit(Resource::Nofile).current
+    }
+
+    fn may_write(&self, directory: &Path) -> bool {
+        access(directory, Access::WRITE_OK | Access::EXEC_OK).is_ok()
     }
 }
 

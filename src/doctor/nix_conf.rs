@@ -1,7 +1,9 @@
-//! `nix.conf` as Nix reads it: the system's file, the user's, `NIX_CONFIG`, and what they include. No `nix` is started.
+//! What `nix.conf` says on this machine, in all the places where Nix looks. No `nix` is started.
 //!
-//! Source: Nix's manual, "nix.conf", and `config.cc`.
+//! Source: Nix's manual, "nix.conf", and `globals.cc`.
 
+use crate::nix::PublicKey;
+use crate::setup::{NixConf, Said, Setting};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,122 +11,93 @@ use std::path::{Path, PathBuf};
 const DEFAULT_SUBSTITUTER: &str = "https://cache.nixos.org/";
 const DEFAULT_KEY: &str = "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=";
 
-/// Files that include each other in a circle.
-const DEEPEST: usize = 10;
-
-/// Other names that Nix has for a setting.
-const ALIASES: [(&str, &str); 4] = [
-    ("binary-caches", "substituters"),
-    ("trusted-binary-caches", "trusted-substituters"),
-    ("binary-cache-public-keys", "trusted-public-keys"),
-    ("extra-binary-caches", "extra-substituters"),
-];
-
-/// What all of them say together.
+/// The system's file, the user's, `NIX_CONFIG`: what is read later holds.
 #[derive(Debug, Default)]
-pub struct NixConf {
-    values: BTreeMap<String, Vec<String>>,
-    pub files: Vec<PathBuf>,
-    /// Files that cannot be read or are included and not there.
+pub struct Settings {
+    sources: Vec<(PathBuf, NixConf)>,
+    /// What cannot be read or understood.
     pub problems: Vec<String>,
 }
 
-impl NixConf {
+impl Settings {
     pub fn read(environment: &BTreeMap<String, String>) -> Self {
         let get = |name: &str| environment.get(name).map(String::as_str).filter(|value| !value.is_empty());
-        let mut conf = Self::default();
-        let system = PathBuf::from(get("NIX_CONF_DIR").unwrap_or("/etc/nix")).join("nix.conf");
-        conf.file(&system, true, 0);
+        let mut settings = Self::default();
+        settings.file(&PathBuf::from(get("NIX_CONF_DIR").unwrap_or("/etc/nix")).join("nix.conf"));
         match get("NIX_USER_CONF_FILES") {
-            Some(files) => {
-                // The first one wins, so it comes last.
-                files.split(':').rev().for_each(|file| conf.file(Path::new(file), true, 0));
-            }
+            // The first one wins, so it comes last.
+            Some(files) => files.split(':').rev().for_each(|file| settings.file(Path::new(file))),
             None => {
                 let home = get("HOME").map(|home| format!("{home}/.config"));
                 if let Some(folder) = get("XDG_CONFIG_HOME").map(str::to_owned).or(home) {
-                    conf.file(&Path::new(&folder).join("nix/nix.conf"), true, 0);
+                    settings.file(&Path::new(&folder).join("nix/nix.conf"));
                 }
             }
         }
         if let Some(text) = get("NIX_CONFIG") {
-            conf.text(text, Path::new("NIX_CONFIG"), 0);
+            settings.text(Path::new("NIX_CONFIG"), text);
         }
-        conf
+        settings
     }
 
-    fn file(&mut self, file: &Path, may_be_absent: bool, depth: usize) {
-        match std::fs::read_to_string(file) {
-            Ok(text) => {
-                self.files.push(file.to_owned());
-                self.text(&text, file, depth);
+    fn file(&mut self, file: &Path) {
+        match std::fs::read(file) {
+            Ok(bytes) => self.text(file, &String::from_utf8_lossy(&bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if let Ok(target) = std::fs::read_link(file) {
+                    let problem = format!("{} is a link to {}, which is not there", file.display(), target.display());
+                    self.problems.push(problem);
+                }
             }
-            Err(error) if may_be_absent && error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => self.problems.push(format!("{} cannot be read: {error}", file.display())),
         }
     }
 
-    fn text(&mut self, text: &str, file: &Path, depth: usize) {
-        for line in text.lines() {
-            let line = line.split('#').next().unwrap_or_default();
-            let mut words = line.split_whitespace();
-            let (Some(first), second) = (words.next(), words.next()) else { continue };
-            match (first, second) {
-                ("include" | "!include", Some(path)) if depth < DEEPEST => {
-                    let path = file.parent().unwrap_or(Path::new("/")).join(path);
-                    self.file(&path, first == "!include", depth + 1);
-                }
-                ("include" | "!include", _) => {
-                    self.problems.push(format!("{}: an include that leads nowhere", file.display()));
-                }
-                (name, Some("=")) => {
-                    let values = words.map(str::to_owned).collect();
-                    self.set(name, values);
-                }
-                _ => self.problems.push(format!("{}: {line:?} is no setting", file.display())),
-            }
-        }
+    fn text(&mut self, file: &Path, text: &str) {
+        let conf = NixConf::parse(text);
+        self.problems.extend(conf.problems(file));
+        self.sources.push((file.to_owned(), conf));
     }
 
-    fn set(&mut self, name: &str, values: Vec<String>) {
-        let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| name);
-        match name.strip_prefix("extra-") {
-            Some(name) => {
-                let default = default(name);
-                self.values.entry(name.to_owned()).or_insert(default).extend(values);
-            }
-            None => {
-                self.values.insert(name.to_owned(), values);
-            }
-        }
+    /// Where something stands.
+    pub fn places(&self) -> Vec<String> {
+        self.sources.iter().map(|(file, _)| file.display().to_string()).collect()
     }
 
-    fn list(&self, name: &str) -> Vec<String> {
-        self.values.get(name).cloned().unwrap_or_else(|| default(name))
+    /// In effect, with Nix's default where nothing replaces it.
+    fn list(&self, setting: Setting) -> Vec<String> {
+        let mut said = Said::default();
+        self.sources.iter().for_each(|(file, conf)| conf.say(setting, file, &mut said));
+        let (is_replaced, values) = said.values();
+        let default = match setting {
+            Setting::Substituters => Some(DEFAULT_SUBSTITUTER),
+            Setting::TrustedPublicKeys => Some(DEFAULT_KEY),
+            _ => None,
+        };
+        default.filter(|_| !is_replaced).into_iter().chain(values).map(str::to_owned).collect()
     }
 
     pub fn substituters(&self) -> Vec<String> {
-        self.list("substituters")
+        self.list(Setting::Substituters)
     }
 
-    pub fn trusted_public_keys(&self) -> Vec<String> {
-        self.list("trusted-public-keys")
+    /// Of several keys of one name, Nix heeds the first.
+    pub fn trusted_keys(&self) -> Vec<PublicKey> {
+        let mut keys: Vec<PublicKey> = Vec::new();
+        for key in self.list(Setting::TrustedPublicKeys).iter().filter_map(|key| PublicKey::parse(key).ok()) {
+            if !keys.iter().any(|known| known.name() == key.name()) {
+                keys.push(key);
+            }
+        }
+        keys
     }
 
     pub fn requires_signatures(&self) -> bool {
-        self.list("require-sigs").first().is_none_or(|value| value != "false")
+        self.list(Setting::RequireSigs).first().is_none_or(|value| value != "false")
     }
 
     pub fn netrc_file(&self) -> PathBuf {
-        self.list("netrc-file").first().map_or_else(|| PathBuf::from("/etc/nix/netrc"), PathBuf::from)
-    }
-}
-
-fn default(name: &str) -> Vec<String> {
-    match name {
-        "substituters" => vec![DEFAULT_SUBSTITUTER.to_owned()],
-        "trusted-public-keys" => vec![DEFAULT_KEY.to_owned()],
-        _ => Vec::new(),
+        self.list(Setting::NetrcFile).first().map_or_else(|| PathBuf::from("/etc/nix/netrc"), PathBuf::from)
     }
 }
 
@@ -143,7 +116,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::create_dir_all(at("user/nix")).unwrap();
-        let system = "# comment\nbinary-caches = https://a https://b # more\nextra-trusted-public-keys = k:1\n\
+        let system = "# comment\nbinary-caches = https://a https://b # more\nextra-trusted-public-keys = not-one\n\
                       !include none.conf\ninclude more.conf\nrequire-sigs = true\n";
         std::fs::write(at("nix.conf"), system).unwrap();
         std::fs::write(at("more.conf"), "extra-substituters = file:///c\n").unwrap();
@@ -154,16 +127,18 @@ mod tests {
             ("XDG_CONFIG_HOME".to_owned(), text(at("user"))),
             ("NIX_CONFIG".to_owned(), "netrc-file = /n\n".to_owned()),
         ]);
-        let conf = NixConf::read(&environment);
+        let conf = Settings::read(&environment);
         assert_eq!(conf.substituters(), ["https://a", "https://b", "file:///c"]);
-        assert_eq!(conf.trusted_public_keys(), [DEFAULT_KEY, "k:1"]);
+        assert_eq!(conf.list(Setting::TrustedPublicKeys), [DEFAULT_KEY, "not-one"]);
+        assert_eq!(conf.trusted_keys().len(), 1);
         assert!(!conf.requires_signatures());
         assert_eq!(conf.netrc_file(), PathBuf::from("/n"));
-        assert_eq!(conf.files.len(), 3);
+        assert_eq!(conf.places().len(), 3);
         assert!(conf.problems.len() == 1 && conf.problems[0].contains("gone.conf"), "{:?}", conf.problems);
         // One that includes itself ends.
         std::fs::write(at("more.conf"), "include more.conf\n").unwrap();
-        assert!(!NixConf::read(&environment).problems.is_empty());
+        let problems = Settings::read(&environment).problems;
+        assert!(problems.iter().any(|problem| problem.ends_with("leads in a circle")), "{problems:?}");
     }
 
     #[test]

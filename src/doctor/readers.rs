@@ -3,12 +3,13 @@
 use super::cache::{Cache, OFFLINE};
 use super::endpoint::Endpoint;
 use super::finding::{Check, Code, Notes};
-use super::nix_conf::{NixConf, netrc_knows};
+use super::nix_conf::{Settings, netrc_knows};
 use super::{Patient, is_remote, key_lines};
-use crate::bucket::{CacheUrl, Fetched, Key, S3Settings, Target, fetch};
+use crate::bucket::{Fetched, Key, Target, fetch};
 use crate::config::Loaded;
-use crate::nix::PublicKey;
+use crate::nix::{NarInfo, PublicKey};
 use crate::record::BucketRecord;
+use crate::setup::target_of;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -21,9 +22,10 @@ const MOST: usize = 8;
 pub async fn look(patient: &Patient, loaded: &Loaded, keys: &[PublicKey], cache: &Cache, notes: &mut Notes) {
     upstreams(patient, loaded, cache, notes).await;
     public(patient, loaded, cache, notes).await;
-    let conf = NixConf::read(&patient.sources.environment);
+    let conf = Settings::read(&patient.sources.environment);
     let rest = [Check::Substituter, Check::Trust, Check::Netrc];
-    if conf.files.is_empty() && conf.problems.is_empty() {
+    let places = conf.places();
+    if places.is_empty() && conf.problems.is_empty() {
         let why = "there is no nix.conf on this machine";
         return [Check::NixConf].into_iter().chain(rest).for_each(|check| notes.without(check, why));
     }
@@ -31,8 +33,7 @@ pub async fn look(patient: &Patient, loaded: &Loaded, keys: &[PublicKey], cache:
         let way_out = "mend the file: Nix may ignore it, or refuse to run";
         notes.fault(Code::NixConfUnreadable, conf.problems.join("; "), way_out);
     } else {
-        let files: Vec<String> = conf.files.iter().map(|file| file.display().to_string()).collect();
-        notes.fine(Check::NixConf, files.join(", "));
+        notes.fine(Check::NixConf, places.join(", "));
     }
     let Some(target) = &loaded.settings.bucket else {
         return notes.skip(&rest, Check::Configuration, "no bucket is named");
@@ -68,20 +69,19 @@ async fn upstreams(patient: &Patient, loaded: &Loaded, cache: &Cache, notes: &mu
     for (url, answer) in urls.into_iter().zip(asked) {
         match answer {
             Ok(Fetched { status: 200, .. }) => fine.push(url.as_str()),
-            Ok(Fetched { status, .. }) => fault(notes, url, &format!("it answers {status}")),
-            Err(why) => fault(notes, url, &why),
+            Ok(Fetched { status, .. }) => fault(notes, url, &format!("it answers {status}"), MISTAKEN),
+            Err(why) => fault(notes, url, &why, UNREACHED),
         }
     }
     if !fine.is_empty() {
         notes.fine(Check::Upstreams, fine.join(", "));
     }
-    fn fault(notes: &mut Notes, url: &str, why: &str) {
+    const MISTAKEN: &str = "correct upstreams in [loft]: readers get from there what loft leaves out";
+    const UNREACHED: &str =
+        "check this machine's network, DNS and proxies; upstreams in [loft] only if others are reached";
+    fn fault(notes: &mut Notes, url: &str, why: &str, way_out: &str) {
         let says = format!("the upstream cache {url} cannot be read: {why}");
-        notes.fault(
-            Code::UpstreamUnreachable,
-            says,
-            "correct upstreams in [loft]: readers get from there what loft leaves out",
-        );
+        notes.fault(Code::UpstreamUnreachable, says, way_out);
     }
 }
 
@@ -154,7 +154,7 @@ async fn public_url(patient: &Patient, loaded: &Loaded, url: &str, cache: &Cache
 type Asked = Vec<(String, Vec<u8>)>;
 
 /// Asks the substituters for this cache's record, which names it, and finds out who wants a password on the way.
-async fn netrc(patient: &Patient, conf: &NixConf, substituters: &[String], notes: &mut Notes) -> Asked {
+async fn netrc(patient: &Patient, conf: &Settings, substituters: &[String], notes: &mut Notes) -> Asked {
     let urls: Vec<&String> = substituters.iter().filter(|url| is_http(url)).take(MOST).collect();
     if patient.offline || urls.is_empty() {
         notes.without(Check::Netrc, if patient.offline { OFFLINE } else { "no substituter is read by http" });
@@ -211,47 +211,47 @@ fn is_this(url: &str, target: &Target, public: Option<&str>, cache: &Cache, aske
         let url = url.split('?').next().unwrap_or_default().trim_end_matches('/');
         return own == Some(url) || public == Some(url);
     }
-    let url = if url.starts_with('/') { format!("file://{url}") } else { url.to_owned() };
-    match (CacheUrl::parse(&url).map(|url| url.target), target) {
-        (Ok(Target::Directory(theirs)), Target::Directory(ours)) => theirs == *ours,
-        (Ok(Target::S3(theirs)), Target::S3(ours)) => {
-            theirs.bucket == ours.bucket && same_prefix(&theirs, ours) && server(&theirs) == server(ours)
-        }
-        _ => false,
-    }
+    target_of(url).is_some_and(|theirs| theirs.is_same_place(target))
 }
 
-fn same_prefix(a: &S3Settings, b: &S3Settings) -> bool {
-    a.prefix.trim_matches('/') == b.prefix.trim_matches('/')
-}
-
-fn server(settings: &S3Settings) -> Option<&str> {
-    let endpoint = settings.endpoint.as_deref()?;
-    Some(endpoint.split_once("://").map_or(endpoint, |(_, host)| host).trim_end_matches('/'))
-}
-
-fn trust(conf: &NixConf, keys: &[PublicKey], cache: &Cache, notes: &mut Notes) {
+fn trust(conf: &Settings, keys: &[PublicKey], cache: &Cache, notes: &mut Notes) {
     if !conf.requires_signatures() {
         let way_out = "remove require-sigs = false: with it, Nix takes anything that the cache hands out";
         return notes.fault(Code::SignaturesNotRequired, "nix.conf says require-sigs = false", way_out);
     }
-    let trusted: Vec<PublicKey> =
-        conf.trusted_public_keys().iter().filter_map(|key| PublicKey::parse(key).ok()).collect();
+    let trusted = conf.trusted_keys();
     // Where this machine does not sign, what others have signed shows whether it is believed.
-    let is_believed = cache.samples.iter().any(|info| {
-        let print = info.fingerprint(&cache.dir);
-        info.signatures.iter().any(|signature| trusted.iter().any(|key| key.verifies(&print, signature)))
+    let has_signed = |key: &PublicKey| {
+        let by_it = |info: &NarInfo| {
+            let print = info.fingerprint(&cache.dir);
+            info.signatures.iter().any(|signature| key.verifies(&print, signature))
+        };
+        cache.samples.iter().any(by_it)
+    };
+    if let Some(own) = &cache.ambiguous {
+        // Which of the two it is to be is settled there; until then a word on nix.conf could only contradict that.
+        let trusts = match trusted.iter().find(|key| key.name() == own.name()) {
+            Some(key) if key == own => "the one of this machine",
+            Some(key) if has_signed(key) => "the one that has signed here",
+            Some(_) => "a third one",
+            None => "neither",
+        };
+        let why = format!("two keys have the name {}, of which nix.conf trusts {trusts}", own.name());
+        return notes.skip(&[Check::Trust], Check::Signatures, &why);
+    }
+    let other = keys.iter().find_map(|key| {
+        let same_name = trusted.iter().find(|trusted| trusted.name() == key.name())?;
+        (same_name != key).then_some((key, same_name))
     });
-    let missing: Vec<PublicKey> = keys.iter().filter(|key| !trusted.contains(key)).cloned().collect();
-    let is_trusted = keys.iter().any(|key| trusted.contains(key));
-    let other = missing.iter().find(|key| trusted.iter().any(|trusted| trusted.name() == key.name()));
     match other {
-        Some(key) => notes.fault(
+        Some((key, other)) => notes.fault(
             Code::TrustedKeyDiffers,
-            format!("nix.conf trusts another key under the name {} than the one that signs here", key.name()),
-            format!("replace it in trusted-public-keys by {key}"),
+            format!("nix.conf trusts {other}, and this machine signs here with another key of that name, {key}"),
+            format!("write {key} in the place of {other} in trusted-public-keys"),
         ),
-        None if is_trusted || is_believed => notes.fine(Check::Trust, "nix.conf trusts a key that signs this cache"),
+        None if trusted.iter().any(|key| keys.contains(key) || has_signed(key)) => {
+            notes.fine(Check::Trust, "nix.conf trusts a key that signs this cache");
+        }
         None if keys.is_empty() && cache.samples.is_empty() => {
             notes.without(Check::Trust, "neither a key nor a signed path is at hand to compare with");
         }

@@ -46,8 +46,8 @@ pub async fn look(
             cache.samples.extend(NarInfo::parse(&dir, &bytes));
         }
     }
-    signatures(&dir, keys, &cache.samples, notes);
     cache.dir = dir;
+    signatures(keys, cache, notes);
 }
 
 /// The store directory that the paths are of.
@@ -137,7 +137,8 @@ async fn record(patient: &Patient, bucket: &dyn Bucket, cache: &mut Cache, notes
     }
 }
 
-fn signatures(dir: &StoreDir, keys: &[PublicKey], samples: &[NarInfo], notes: &mut Notes) {
+fn signatures(keys: &[PublicKey], cache: &mut Cache, notes: &mut Notes) {
+    let (dir, samples) = (&cache.dir, &cache.samples);
     if samples.is_empty() {
         return notes.without(Check::Signatures, "there are no paths to look at");
     }
@@ -150,28 +151,37 @@ fn signatures(dir: &StoreDir, keys: &[PublicKey], samples: &[NarInfo], notes: &m
             names.insert(signature.key().to_string());
             match keys.iter().find(|key| key.name() == signature.key()) {
                 Some(key) if key.verifies(&print, signature) => is_own = true,
-                Some(key) => differs = Some(key.name().clone()),
+                Some(key) => differs = Some(key.clone()),
                 None => {}
             }
         }
         fits += usize::from(is_own);
     }
-    let count = samples.len();
     let names = if names.is_empty() { "nobody".to_owned() } else { names.into_iter().collect::<Vec<_>>().join(", ") };
-    match (differs, keys.is_empty()) {
-        (Some(name), _) => notes.fault(
+    let newest = match samples.len() {
+        1 => "the newest path is".to_owned(),
+        count => format!("the {count} newest paths are"),
+    };
+    match (&differs, keys.is_empty()) {
+        (Some(own), _) => notes.fault(
             Code::KeyDiffers,
-            format!("{name} has signed paths here, but with another key of this name than the one in signing_key_path"),
-            "use the key that clients trust, or give the new one a new name, and then run `loft sign`",
+            format!(
+                "two keys have the name {}: this machine signs with {own}, and paths here are signed with another one",
+                own.name()
+            ),
+            "put that other key back as signing_key_path if there is a copy; if not, make one of a new name (`loft key \
+             generate`), sign what is here with it (`loft sign`), and give readers its public key: docs/security.md tells how",
         ),
-        (None, true) => notes.fine(Check::Signatures, format!("the {count} newest paths are signed by {names}")),
-        (None, false) if fits < count => notes.fault(
+        (None, true) => notes.fine(Check::Signatures, format!("{newest} signed by {names}")),
+        (None, false) if fits < samples.len() => notes.fault(
             Code::SignedByOthers,
-            format!("of the {count} newest paths, {fits} are signed by the key of this machine; all are by {names}"),
+            match fits {
+                0 => format!("{newest} signed by {names}, not by this machine's key"),
+                fits => format!("{newest} signed by {names}, but only {fits} by this machine's key"),
+            },
             "`loft sign` adds this key's signature to what is there; clients trust either",
         ),
-        (None, false) => {
-            notes.fine(Check::Signatures, format!("the {count} newest paths are signed by this machine's key"))
-        }
+        (None, false) => notes.fine(Check::Signatures, format!("{newest} signed by this machine's key")),
     }
+    cache.ambiguous = differs;
 }

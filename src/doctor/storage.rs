@@ -2,6 +2,7 @@
 
 use super::cache::limited;
 use super::finding::{Check, Code, Notes};
+use super::judge::Owner;
 use super::{Patient, judge};
 use crate::bucket::permissions::{Action, Permissions, probe};
 use crate::bucket::{Body, Bucket, BucketError, Headers, Key};
@@ -12,7 +13,14 @@ use bytes::Bytes;
 use ulid::Ulid;
 
 /// What writing shows.
-pub async fn look(patient: &Patient, loaded: &Loaded, bucket: &dyn Bucket, is_plain: bool, notes: &mut Notes) {
+pub async fn look(
+    patient: &Patient,
+    loaded: &Loaded,
+    bucket: &dyn Bucket,
+    owner: &Owner<'_>,
+    is_plain: bool,
+    notes: &mut Notes,
+) {
     if !patient.probe {
         for check in [Check::Permissions, Check::Consistency, Check::Conditions, Check::Checksums, Check::Lifecycle] {
             notes.without(check, "nothing was to be written");
@@ -20,7 +28,7 @@ pub async fn look(patient: &Patient, loaded: &Loaded, bucket: &dyn Bucket, is_pl
         return;
     }
     let found = probe(bucket, patient.clock.wall(), patient.patience).await;
-    judge::permissions(&found, loaded.settings.prune.enabled, notes);
+    judge::permissions(&found, owner, loaded.settings.prune.enabled, notes);
     judge::oddities(&found, notes);
     let scratch = scratch(patient, &found);
     checksums(patient, bucket, &scratch, &found, is_plain, notes).await;

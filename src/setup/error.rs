@@ -51,6 +51,12 @@ pub enum SetupError {
         file.display(), real.display()
     )]
     Generated { file: PathBuf, real: PathBuf },
+    #[error("{} is a link to {}, which is not there", file.display(), target.display())]
+    Dangling { file: PathBuf, target: PathBuf },
+    #[error("{}: line {line} is not UTF-8, so that nothing can be added to the file", file.display())]
+    NotUtf8 { file: PathBuf, line: usize },
+    #[error("{} names this cache already, as {found}", file.display())]
+    OtherWay { file: PathBuf, found: String },
     #[error("{} trusts another key of the name {name}: Nix would go by one of the two alone", file.display())]
     OtherKey { file: PathBuf, name: KeyName },
     #[error("{} has netrc-file = {found} already, and there can be but one", file.display())]
@@ -73,9 +79,24 @@ impl SetupError {
             Self::OtherKey { .. } => {
                 "remove the line of the key that is no longer right, then run this again".to_owned()
             }
+            Self::Dangling { target, .. } => {
+                format!("make {} (an empty file will do), or remove the link", target.display())
+            }
+            Self::NotUtf8 { file, .. } => {
+                format!(
+                    "see what it is: iconv -f UTF-8 {} >/dev/null; correct it there, then run this again",
+                    file.display()
+                )
+            }
+            Self::OtherWay { .. } => {
+                "loft changes but the file that it writes to: remove it there, then run this again".to_owned()
+            }
             Self::OtherNetrc { found, .. } => format!("add the machine to {found}, and leave --netrc out"),
             Self::Write { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "run it as a user who may write there (sudo), or name another file".to_owned()
+            }
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::NotADirectory => {
+                "a file stands where its folder should be: name another place (-c FILE, --signing-key FILE)".to_owned()
             }
             Self::Write { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "make its folder first: loft makes only those that it names itself".to_owned()

@@ -36,6 +36,18 @@ pub fn create(target: &Target, key: &str, cause: &Cause) -> String {
     }
 }
 
+/// How to take away what was just made by mistake.
+pub fn remove(target: &Target) -> String {
+    match target {
+        Target::S3(settings) => {
+            let endpoint = settings.endpoint.as_ref().map(|url| format!(" --endpoint-url {url}")).unwrap_or_default();
+            format!("aws s3 rb --force s3://{}{endpoint}", settings.bucket)
+        }
+        // In quotes: half of a path with a space may be somebody's.
+        Target::Directory(path) => format!("rm -r '{}'", path.display().to_string().replace('\'', "'\\''")),
+    }
+}
+
 /// How to be let in.
 pub fn allow(target: &Target, key: &str) -> String {
     match target {

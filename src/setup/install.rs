@@ -2,8 +2,8 @@
 
 use super::SetupError;
 use super::new_file::{replace, write_new};
-use super::nix_conf::{NixConf, Setting};
-use super::reading::Reading;
+use super::nix_conf::{NixConf, Said, Setting};
+use super::reading::{Reading, Substituter};
 use crate::nix::PublicKey;
 use std::fs::{DirBuilder, File, Permissions};
 use std::io;
@@ -19,6 +19,8 @@ pub struct Installed {
     pub changed: bool,
     /// Where the contents from before are.
     pub backup: Option<PathBuf>,
+    /// How the same cache was named before, where it was.
+    pub replaced: Option<String>,
     /// Files that it includes and that could not be read, so that something may be there twice.
     pub unread: Vec<PathBuf>,
 }
@@ -31,10 +33,10 @@ pub fn install(reading: &Reading, file: &Path, store_dir: &Path) -> Result<Insta
     prepare_folder(file)?;
     // Two of these at once must not lose each other's lines.
     let _lock = lock_folder(file)?;
-    let Planned { file, before, after, unread } = plan(reading, file, store_dir)?;
+    let Planned { file, before, after, replaced, unread } = plan(reading, file, store_dir)?;
     let failed = |source| SetupError::Write { file: file.clone(), source };
     let mut installed =
-        Installed { file: file.clone(), changed: before.as_deref() != Some(&after), backup: None, unread };
+        Installed { file: file.clone(), changed: before.as_deref() != Some(&after), backup: None, replaced, unread };
     match before {
         Some(before) if before == after => {}
         Some(before) => {
@@ -49,6 +51,7 @@ struct Planned {
     file: PathBuf,
     before: Option<String>,
     after: String,
+    replaced: Option<String>,
     unread: Vec<PathBuf>,
 }
 
@@ -68,9 +71,7 @@ fn plan(reading: &Reading, named: &Path, store_dir: &Path) -> Result<Planned, Se
     };
     let substituters = said_conf.said(Setting::Substituters, &said_file);
     let unread = substituters.unread.clone();
-    if !substituters.values().1.iter().any(|known| reading.substituter.is_same(known)) {
-        conf.add(Setting::Substituters, reading.substituter.as_str(), &file);
-    }
+    let replaced = list(&reading.substituter, &substituters, &mut conf, &file)?;
     let trusted = said_conf.said(Setting::TrustedPublicKeys, &said_file);
     let known: Vec<PublicKey> = trusted.values().1.iter().filter_map(|key| PublicKey::parse(key).ok()).collect();
     for key in &reading.public_keys {
@@ -89,7 +90,25 @@ fn plan(reading: &Reading, named: &Path, store_dir: &Path) -> Result<Planned, Se
             None => conf.append(&format!("{} = {netrc}", Setting::NetrcFile.name())),
         }
     }
-    Ok(Planned { file, before, after: conf.text(), unread })
+    Ok(Planned { file, before, after: conf.text(), replaced, unread })
+}
+
+/// Lists the substituter once: in the place of one that reaches the same cache by another way, which is returned.
+fn list(own: &Substituter, said: &Said, conf: &mut NixConf, file: &Path) -> Result<Option<String>, SetupError> {
+    let listed: Vec<(&Path, &str)> = said.places().filter(|(_, word)| own.is_same(word)).collect();
+    if listed.is_empty() {
+        conf.add(Setting::Substituters, own.as_str(), file);
+        return Ok(None);
+    }
+    let Some((new, old)) = listed.iter().find_map(|(_, word)| Some((own.in_place_of(word)?, *word))) else {
+        return Ok(None);
+    };
+    let is_here = |place: &Path| place == file || place.canonicalize().is_ok_and(|place| place == file);
+    if let Some((place, word)) = listed.iter().find(|(place, _)| !is_here(place)) {
+        return Err(SetupError::OtherWay { file: place.to_path_buf(), found: (*word).to_owned() });
+    }
+    conf.unite(Setting::Substituters, file, |word| own.is_same(word), new.as_str());
+    Ok(Some(old.to_owned()))
 }
 
 /// Where the file really is, and what is in it.
@@ -100,10 +119,20 @@ fn read(named: &Path, store_dir: &Path) -> Result<(PathBuf, Option<String>), Set
             return Err(SetupError::Generated { file: named.to_owned(), real });
         }
         Ok(real) => real,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((named.to_owned(), None)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return match std::fs::read_link(named) {
+                Ok(target) => Err(SetupError::Dangling { file: named.to_owned(), target }),
+                Err(_) => Ok((named.to_owned(), None)),
+            };
+        }
         Err(error) => return Err(failed(error)),
     };
-    let text = std::fs::read_to_string(&file).map_err(failed)?;
+    let bytes = std::fs::read(&file).map_err(failed)?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        SetupError::NotUtf8 { file: file.clone(), line }
+    })?;
     Ok((file, Some(text)))
 }
 

@@ -1,6 +1,6 @@
 //! The key pair that signs: the one that is configured, else one that was made before, else a new one.
 
-use super::new_file::write_new;
+use super::new_file::{own_folder, write_new};
 use super::{Made, SetupError};
 use crate::config::{KeyFile, Origin, Problem, SigningSettings};
 use crate::nix::{KeyName, PublicKey, SecretKey};
@@ -34,7 +34,8 @@ pub struct Wanted<'a> {
 pub fn find_or_make(file: &KeyFile, wanted: &Wanted<'_>) -> Result<KeyPair, SetupError> {
     let path = &file.path;
     let mut made = Made::Found;
-    if matches!(std::fs::symlink_metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+    let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+    if std::fs::symlink_metadata(path).is_err_and(|error| absent.contains(&error.kind())) {
         if wanted.dry_run {
             return Ok(KeyPair { file: path.clone(), public: None, made: Made::Would, warnings: Vec::new() });
         }
@@ -60,8 +61,7 @@ pub fn default_file(folder: &Path, name: &KeyName) -> KeyFile {
 fn make(path: &Path, name: &KeyName) -> Result<Made, SetupError> {
     let failed = |source| SetupError::Write { file: path.to_owned(), source };
     let key = SecretKey::generate(name.clone())?;
-    if let Some(parent) = path.parent().filter(|parent| parent.ends_with("loft")) {
-        // A folder of loft's own; any other must be there.
+    if let Some(parent) = own_folder(path) {
         DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed)?;
     }
     match write_key(path, &key) {

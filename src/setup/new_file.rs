@@ -1,5 +1,6 @@
 //! Files that appear whole: a new one never in the place of another, a changed one in one step.
 
+use rustix::fs::{Access, access};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -68,6 +69,23 @@ fn keep_copy(path: &Path, bytes: &[u8], mode: u32) -> io::Result<PathBuf> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// A folder of loft's own, which is made where it is missing; any other must be there.
+pub fn own_folder(path: &Path) -> Option<&Path> {
+    path.parent().filter(|parent| parent.ends_with("loft"))
+}
+
+/// Whether a new file could be made there.
+pub fn check_place(path: &Path) -> io::Result<()> {
+    let mut folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if own_folder(path).is_some() {
+        folder = folder.ancestors().find(|folder| folder.exists()).unwrap_or(folder);
+    }
+    if !std::fs::metadata(folder)?.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
 }
 
 fn unfinished(path: &Path, mode: u32) -> io::Result<(PathBuf, File)> {

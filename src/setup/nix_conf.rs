@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 /// Deeper than this only a file that includes itself goes.
 const DEEPEST: usize = 16;
 
-/// A setting that loft adds to; the second name is its older one, which Nix still takes.
+/// A setting that loft adds to or goes by; the second name is its older one, which Nix still takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setting {
     Substituters,
     TrustedPublicKeys,
     NetrcFile,
     TrustedUsers,
+    RequireSigs,
 }
 
 impl Setting {
@@ -26,6 +27,7 @@ impl Setting {
             Self::TrustedPublicKeys => &["trusted-public-keys", "binary-cache-public-keys"],
             Self::NetrcFile => &["netrc-file"],
             Self::TrustedUsers => &["trusted-users"],
+            Self::RequireSigs => &["require-sigs"],
         }
     }
 
@@ -34,6 +36,9 @@ impl Setting {
     }
 }
 
+/// Between words.
+const BLANKS: [char; 4] = [' ', '\t', '\n', '\r'];
+
 /// A file's own lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NixConf {
@@ -41,8 +46,33 @@ pub struct NixConf {
 }
 
 enum Statement<'t> {
-    Set { name: &'t str, adds: bool, values: Vec<&'t str> },
-    Include { path: &'t str },
+    Set {
+        name: &'t str,
+        adds: bool,
+        values: Vec<&'t str>,
+    },
+    Include {
+        path: &'t str,
+        must_be_there: bool,
+    },
+    /// Nix refuses it.
+    Odd,
+}
+
+/// What is met on the way through a file and those that it includes.
+enum Met<'t> {
+    Set {
+        name: &'t str,
+        adds: bool,
+        values: &'t [&'t str],
+    },
+    /// An included file that is not there although it must be, or cannot be read.
+    Unread {
+        path: &'t Path,
+        why: io::Error,
+    },
+    Circle,
+    Odd,
 }
 
 /// One assignment to a setting, by whatever file.
@@ -50,8 +80,9 @@ enum Statement<'t> {
 struct Assignment {
     adds: bool,
     values: Vec<String>,
-    /// Line in the file that was asked about; `None` for one of an included file.
-    line: Option<usize>,
+    file: PathBuf,
+    /// From 0.
+    line: usize,
 }
 
 /// What a file and those that it includes say of one setting.
@@ -74,26 +105,60 @@ impl NixConf {
     /// What this says of `setting`, with the files that it includes; `path` is where it stands, for relative ones.
     pub fn said(&self, setting: Setting, path: &Path) -> Said {
         let mut said = Said::default();
-        self.gather(setting, path, 0, &mut said);
+        self.say(setting, path, &mut said);
         said
     }
 
-    fn gather(&self, setting: Setting, path: &Path, depth: usize, said: &mut Said) {
+    /// The same, after what other files have said.
+    pub fn say(&self, setting: Setting, path: &Path, said: &mut Said) {
+        self.walk(path, 0, &mut |file, line, met| match met {
+            Met::Set { name, adds, values } if setting.names().contains(&name) => {
+                let values = values.iter().map(|&value| value.to_owned()).collect();
+                said.assignments.push(Assignment { adds, values, file: file.to_owned(), line });
+            }
+            Met::Unread { path, .. } => said.unread.push(path.to_owned()),
+            _ => {}
+        });
+    }
+
+    /// What Nix would complain of. The text of lines is not repeated: it may hold a secret.
+    pub fn problems(&self, path: &Path) -> Vec<String> {
+        let mut problems = Vec::new();
+        self.walk(path, 0, &mut |file, line, met| {
+            let place = format!("{}:{}", file.display(), line + 1);
+            match met {
+                Met::Set { .. } => {}
+                Met::Unread { path, why } => {
+                    problems.push(format!("{place}: {} cannot be read: {why}", path.display()))
+                }
+                Met::Circle => problems.push(format!("{place}: this include leads in a circle")),
+                Met::Odd => problems.push(format!("{place}: this line is no setting")),
+            }
+        });
+        problems
+    }
+
+    /// Every statement, in the order in which Nix reads them.
+    fn walk(&self, path: &Path, depth: usize, meet: &mut dyn FnMut(&Path, usize, Met<'_>)) {
         for (index, line) in self.lines.iter().enumerate() {
             match statement(line) {
-                Some(Statement::Set { name, adds, values }) if setting.names().contains(&name) => {
-                    let values = values.into_iter().map(str::to_owned).collect();
-                    said.assignments.push(Assignment { adds, values, line: (depth == 0).then_some(index) });
+                None => {}
+                Some(Statement::Odd) => meet(path, index, Met::Odd),
+                Some(Statement::Set { name, adds, values }) => {
+                    meet(path, index, Met::Set { name, adds, values: &values });
                 }
-                Some(Statement::Include { path: included }) if depth < DEEPEST => {
+                Some(Statement::Include { .. }) if depth == DEEPEST => meet(path, index, Met::Circle),
+                Some(Statement::Include { path: included, must_be_there }) => {
                     let included = path.parent().unwrap_or(Path::new("/")).join(included);
-                    match std::fs::read_to_string(&included) {
-                        Ok(text) => Self::parse(&text).gather(setting, &included, depth + 1, said),
-                        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                        Err(_) => said.unread.push(included),
+                    // As Nix: what it goes by is ASCII, whatever stands beside it.
+                    match std::fs::read(&included) {
+                        Ok(bytes) => {
+                            Self::parse(&String::from_utf8_lossy(&bytes)).walk(&included, depth + 1, meet);
+                        }
+                        Err(error) if error.kind() == io::ErrorKind::NotFound && !must_be_there => {}
+                        Err(why) => meet(path, index, Met::Unread { path: &included, why }),
                     }
                 }
-                _ => {}
             }
         }
     }
@@ -101,12 +166,40 @@ impl NixConf {
     /// Adds one value to a list: to the last line that adds to it, unless something replaces the list after that.
     pub fn add(&mut self, setting: Setting, value: &str, path: &Path) {
         let line = match self.said(setting, path).assignments.last() {
-            Some(Assignment { adds: true, line, .. }) => line.and_then(|index| self.lines.get_mut(index)),
+            Some(last) if last.adds && last.file == path => self.lines.get_mut(last.line),
             _ => None,
         };
         let Some(line) = line else { return self.append(&format!("extra-{} = {value}", setting.name())) };
         let statement = line.split('#').next().unwrap_or_default().trim_end().len();
         line.insert_str(statement, &format!(" {value}"));
+    }
+
+    /// Puts `new` where the word `old` stands in this line, or takes it away.
+    fn replace(&mut self, line: usize, old: &str, new: Option<&str>) {
+        let Some(line) = self.lines.get_mut(line) else { return };
+        let mut from = 0;
+        for word in line.clone().split_inclusive(BLANKS) {
+            let length = word.trim_end_matches(BLANKS).len();
+            if &word[..length] == old {
+                match new {
+                    Some(new) => line.replace_range(from..from + length, new),
+                    // With the blank before it.
+                    None => line.replace_range(from.saturating_sub(1)..from + length, ""),
+                }
+                return;
+            }
+            from += word.len();
+        }
+    }
+
+    /// One value for those that `is_same` tells of, each of which stands in this file, which is at `path`.
+    pub fn unite(&mut self, setting: Setting, path: &Path, is_same: impl Fn(&str) -> bool, new: &str) {
+        let mut new = Some(new);
+        for assignment in self.said(setting, path).in_effect().iter().filter(|assignment| assignment.file == path) {
+            for old in assignment.values.iter().filter(|value| is_same(value)) {
+                self.replace(assignment.line, old, new.take());
+            }
+        }
     }
 
     /// One more line at the end, in the file's own kind of line ends.
@@ -124,38 +217,42 @@ impl NixConf {
     /// Whether it includes a file of this name.
     pub fn includes(&self, name: &str) -> Option<&str> {
         self.lines.iter().find_map(|line| match statement(line)? {
-            Statement::Include { path } if Path::new(path).file_name()? == name => Some(path),
+            Statement::Include { path, .. } if Path::new(path).file_name()? == name => Some(path),
             _ => None,
         })
     }
 }
 
 impl Said {
+    /// Nothing that came before something that replaces it.
+    fn in_effect(&self) -> &[Assignment] {
+        let first = self.assignments.iter().rposition(|assignment| !assignment.adds).unwrap_or_default();
+        self.assignments.get(first..).unwrap_or_default()
+    }
+
+    /// Values in effect, each with the file that says it.
+    pub fn places(&self) -> impl Iterator<Item = (&Path, &str)> {
+        self.in_effect().iter().flat_map(|assignment| {
+            assignment.values.iter().map(move |value| (assignment.file.as_path(), value.as_str()))
+        })
+    }
+
     /// What is in effect; `None` where nobody says anything and Nix's default holds, with what is added to it.
     pub fn values(&self) -> (bool, Vec<&str>) {
-        let mut replaced = false;
-        let mut values = Vec::new();
-        for assignment in &self.assignments {
-            if !assignment.adds {
-                replaced = true;
-                values.clear();
-            }
-            values.extend(assignment.values.iter().map(String::as_str));
-        }
-        (replaced, values)
+        let replaced = self.assignments.iter().any(|assignment| !assignment.adds);
+        (replaced, self.places().map(|(_, value)| value).collect())
     }
 }
 
 fn statement(line: &str) -> Option<Statement<'_>> {
-    let mut words = line.split('#').next()?.split([' ', '\t', '\n', '\r']).filter(|word| !word.is_empty());
+    let mut words = line.split('#').next()?.split(BLANKS).filter(|word| !word.is_empty());
     let first = words.next()?;
-    let second = words.next()?;
-    match first {
-        "include" | "!include" => Some(Statement::Include { path: second }),
-        _ if second != "=" => None,
-        _ => {
+    Some(match (first, words.next()) {
+        ("include" | "!include", Some(path)) => Statement::Include { path, must_be_there: first == "include" },
+        (_, Some("=")) => {
             let (adds, name) = first.strip_prefix("extra-").map_or((false, first), |name| (true, name));
-            Some(Statement::Set { name, adds, values: words.collect() })
+            Statement::Set { name, adds, values: words.collect() }
         }
-    }
+        _ => Statement::Odd,
+    })
 }

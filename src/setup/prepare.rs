@@ -1,11 +1,11 @@
-//! `loft init`: bucket → rights → nix-cache-info and record → key → loft.toml → who can read.
+//! `loft init`: bucket → rights → nix-cache-info and record → who can read → key → loft.toml.
 //!
-//! Each step is told when it is done, so that a later one that fails leaves nothing unsaid. What is there is never
+//! What can be tried is tried before something is made that rests on it. Each step is told when it is done, so that a later one that fails leaves nothing unsaid. What is there is never
 //! overwritten; a second run changes nothing.
 
 use super::document::{Missing, UPSTREAM_URL};
 use super::key_pair::{self, KeyPair, Wanted};
-use super::new_file::write_new;
+use super::new_file::{check_place, write_new};
 use super::public::{Access, Obstacle, Question, look};
 use super::reading::{Reading, Substituter};
 use super::{SetupError, hints};
@@ -47,6 +47,15 @@ pub enum Made {
     Would,
 }
 
+/// What else there is, for who has mistyped a name and got a new bucket.
+#[derive(Debug, Default)]
+pub struct Others {
+    /// The cache that the configuration file names.
+    pub in_file: Option<String>,
+    /// Buckets of the same store.
+    pub known: Vec<String>,
+}
+
 /// A step that is done.
 #[derive(Debug)]
 pub enum Step<'a> {
@@ -54,6 +63,8 @@ pub enum Step<'a> {
         made: Made,
         /// Garage knows a bucket that a key has made by that key's name for it alone.
         is_private_name: bool,
+        /// Where it was made: what may have been meant instead.
+        others: Others,
     },
     Rights(&'a Permissions),
     CacheInfo {
@@ -104,7 +115,7 @@ pub struct Options<'a> {
 /// What readers are told, and whether pushing will work.
 #[derive(Debug)]
 pub struct Prepared {
-    /// `None` where a dry run has made no key.
+    /// `None` where a dry run has made no key, or nobody can read at the address that was asked for.
     pub reading: Option<Reading>,
     /// Everybody was to be able to read, and cannot.
     pub is_shut: bool,
@@ -134,6 +145,7 @@ pub async fn prepare(
     let location = Location::find(&settings.store)?;
     // Before it stands in a file, where a password would be for all to read.
     options.public.map_or(Ok(()), check_web_address)?;
+    check_machine(options, target, &location)?;
     let mut unchanged = true;
     let mut done = |made: Made| {
         unchanged &= made == Made::Found;
@@ -142,7 +154,8 @@ pub async fn prepare(
 
     let made = done(ensure_bucket(bucket.as_ref(), target, options).await?);
     let is_private_name = made == Made::New && hints::is_garage(target);
-    told(Step::Bucket { made, is_private_name });
+    let others = if made == Made::New { others(bucket.as_ref(), target, options).await } else { Others::default() };
+    told(Step::Bucket { made, is_private_name, others });
     let is_there = made != Made::Would;
 
     let mut denied = Vec::new();
@@ -173,7 +186,32 @@ pub async fn prepare(
         found => found,
     };
 
-    let pairs = keys(options, target, &location)?;
+    if writes && !denied.contains(&Action::Put) {
+        // Who may not delete leaves one object, however often this is done.
+        let scratch = if can_remove { Key::probe(Ulid::from_datetime(clock.wall())) } else { Key::kept_probe() };
+        // Nothing rests on it; what cannot be asked is not told.
+        if let Ok(quirks) = bucket.quirks(&scratch).await
+            && matches!(&quirks.lifecycle, Lifecycle::Rules(_))
+        {
+            told(Step::Quirks(&quirks));
+        }
+    }
+
+    let url = options.public.or(settings.public_url.as_deref());
+    let generation = record.as_ref().map(|record| record.generation.as_str());
+    let question = Question { target, url, switch: options.public.is_some(), generation, dry_run: options.dry_run };
+    let access = if is_there { look(bucket.as_ref(), &question).await? } else { not_yet(&question) };
+    if matches!(access, Access::Everybody { switched: true, .. } | Access::Nobody { tried: Some(Ok(Switch::On)), .. }) {
+        done(Made::New);
+    }
+    told(Step::Access(&access));
+    // A wrong address would stay in the file, and in the key's name.
+    let is_shut = options.public.is_some() && matches!(access, Access::Nobody { .. });
+    if is_shut {
+        return Ok(Prepared { reading: None, is_shut, unchanged, denied, lacks: false });
+    }
+
+    let pairs = keys(options, target, &location, options.dry_run)?;
     let has_named = |pair: &KeyPair| {
         let named = options.in_file.map(|file| &file.settings.signing.files);
         named.is_some_and(|files| files.iter().any(|file| file.path == pair.file))
@@ -196,26 +234,6 @@ pub async fn prepare(
     let has_gaps = lacks.is_some();
     told(Step::Config { file: &options.config_file, made, missing: lacks });
 
-    if writes && !denied.contains(&Action::Put) {
-        // Who may not delete leaves one object, however often this is done.
-        let scratch = if can_remove { Key::probe(Ulid::from_datetime(clock.wall())) } else { Key::kept_probe() };
-        // Nothing rests on it; what cannot be asked is not told.
-        if let Ok(quirks) = bucket.quirks(&scratch).await
-            && matches!(&quirks.lifecycle, Lifecycle::Rules(_))
-        {
-            told(Step::Quirks(&quirks));
-        }
-    }
-
-    let url = options.public.or(settings.public_url.as_deref());
-    let generation = record.as_ref().map(|record| record.generation.as_str());
-    let question = Question { target, url, switch: options.public.is_some(), generation, dry_run: options.dry_run };
-    let access = if is_there { look(bucket.as_ref(), &question).await? } else { not_yet(&question) };
-    if matches!(access, Access::Everybody { switched: true, .. } | Access::Nobody { tried: Some(Ok(Switch::On)), .. }) {
-        done(Made::New);
-    }
-    told(Step::Access(&access));
-
     let public_keys: Vec<PublicKey> = pairs.into_iter().filter_map(|pair| pair.public).collect();
     let substituter = match (&access, url) {
         (Access::Everybody { url, .. }, _) => Substituter::parse(url, None),
@@ -227,7 +245,6 @@ pub async fn prepare(
         (false, Ok(substituter)) => Some(Reading { substituter, public_keys, netrc_file: None }),
         _ => None,
     };
-    let is_shut = options.public.is_some() && matches!(access, Access::Nobody { .. });
     Ok(Prepared { reading, is_shut, unchanged, denied, lacks: has_gaps })
 }
 
@@ -266,6 +283,25 @@ async fn ensure_bucket(bucket: &dyn Bucket, target: &Target, options: &Options<'
     }
 }
 
+/// What would stop it half-way, told before anything is made: keys that cannot be used, places where nothing can be written.
+fn check_machine(options: &Options<'_>, target: &Target, location: &Location) -> Result<(), SetupError> {
+    let pairs = keys(options, target, location, true)?;
+    let places = pairs.iter().filter(|pair| pair.made == Made::Would).map(|pair| pair.file.as_path());
+    let config = options.in_file.is_none().then_some(options.config_file.as_path());
+    for file in places.chain(config) {
+        check_place(file).map_err(|source| SetupError::Write { file: file.to_owned(), source })?;
+    }
+    Ok(())
+}
+
+/// Asked once something new was made; what cannot be asked is not told.
+async fn others(bucket: &dyn Bucket, target: &Target, options: &Options<'_>) -> Others {
+    let in_file = options.in_file.and_then(|file| file.settings.bucket.as_ref());
+    let mut known = bucket.siblings().await.unwrap_or_default();
+    known.retain(|name| !matches!(target, Target::S3(settings) if settings.bucket == *name));
+    Others { in_file: in_file.filter(|named| !named.is_same_place(target)).map(ToString::to_string), known }
+}
+
 /// Caches whose paths may be missing in this one, as they stand in the bucket's record.
 fn upstreams(options: &Options<'_>) -> Vec<String> {
     let configured = &options.loaded.settings.push.upstreams;
@@ -277,13 +313,18 @@ fn upstreams(options: &Options<'_>) -> Vec<String> {
 }
 
 /// All configured keys, made where they are missing; one if none is configured.
-fn keys(options: &Options<'_>, target: &Target, location: &Location) -> Result<Vec<KeyPair>, SetupError> {
+fn keys(
+    options: &Options<'_>,
+    target: &Target,
+    location: &Location,
+    dry_run: bool,
+) -> Result<Vec<KeyPair>, SetupError> {
     let default = default_name(options, target)?;
     let wanted = Wanted {
         name: options.key_name.as_ref().unwrap_or(&default),
         name_is_asked_for: options.key_name.is_some(),
         store_dir: Some(Path::new(location.store_dir.as_str())),
-        dry_run: options.dry_run,
+        dry_run,
     };
     let mut files: Vec<KeyFile> = options.loaded.settings.signing.files.clone();
     if files.is_empty() {
@@ -316,7 +357,7 @@ fn default_name(options: &Options<'_>, target: &Target) -> Result<KeyName, Setup
 /// What a configuration file lacks, so that a push needs nothing else.
 fn missing<'a>(options: &'a Options<'_>, target: &'a Target, pairs: &'a [KeyPair], is_new_file: bool) -> Missing<'a> {
     let in_file = options.in_file.map(|loaded| &loaded.settings);
-    let names_target = in_file.and_then(|file| file.bucket.as_ref()).is_some_and(|known| is_same(known, target));
+    let names_target = in_file.and_then(|file| file.bucket.as_ref()).is_some_and(|known| known.is_same_place(target));
     let has_keys = in_file.is_some_and(|file| !file.signing.files.is_empty());
     let url = options
         .public
@@ -326,19 +367,6 @@ fn missing<'a>(options: &'a Options<'_>, target: &'a Target, pairs: &'a [KeyPair
         public_url: url,
         signing_key: pairs.first().filter(|_| !has_keys).map(|pair| pair.file.as_path()),
         upstream: is_new_file,
-    }
-}
-
-fn is_same(a: &Target, b: &Target) -> bool {
-    match (a, b) {
-        (Target::S3(a), Target::S3(b)) => {
-            let place = |settings: &crate::bucket::S3Settings| {
-                (settings.bucket.clone(), settings.prefix.trim_matches('/').to_owned(), settings.endpoint.clone())
-            };
-            place(a) == place(b)
-        }
-        (Target::Directory(a), Target::Directory(b)) => a == b,
-        _ => false,
     }
 }
 

@@ -66,7 +66,8 @@ pub async fn look(bucket: &dyn Bucket, question: &Question<'_>) -> Result<Access
     let Some(mut why) = obstacle(&url, &ca_file, question.generation).await? else {
         return Ok(Access::Everybody { url, switched: false });
     };
-    if !question.switch {
+    // Nobody is let in here for the sake of an address that is another cache's.
+    if !question.switch || why == Obstacle::AnotherCache {
         return Ok(Access::Nobody { url, why, tried: None });
     }
     if question.dry_run {

@@ -79,16 +79,53 @@ impl Substituter {
         &self.0
     }
 
-    /// Whether both name one cache, whatever else they say of it.
-    pub fn is_same(&self, other: &str) -> bool {
-        // What tells buckets of one name apart stands among the parameters.
-        let whole = self.0.starts_with("s3://");
-        let place = |text: &str| {
-            let end = if whole { text.len() } else { text.find('?').unwrap_or(text.len()) };
-            text[..end].trim_end_matches('/').to_owned()
-        };
-        place(&self.0) == place(other)
+    /// Whether a word of `nix.conf` names the same cache, whatever else it says of it.
+    pub fn is_same(&self, word: &str) -> bool {
+        match (target_of(&self.0), target_of(word)) {
+            (Some(own), Some(theirs)) => own.is_same_place(&theirs),
+            (None, None) => bare(&self.0) == bare(word),
+            _ => false,
+        }
     }
+
+    /// What should stand where another word for the same cache stands: this way to it, and what else that one says of it
+    /// (a priority). Nothing where that word will do.
+    pub fn in_place_of(&self, word: &str) -> Option<Self> {
+        let (own, theirs) = (target_of(&self.0)?, target_of(word)?);
+        if Self::of(&own, None).ok()? == Self::of(&theirs, None).ok()? {
+            return None;
+        }
+        let mut text = self.0.clone();
+        let query = word.split_once('?').map_or("", |(_, query)| query);
+        for pair in query.split('&').filter(|pair| !pair.is_empty() && !is_way(pair)) {
+            text.push(if text.contains('?') { '&' } else { '?' });
+            text.push_str(pair);
+        }
+        Some(Self(text))
+    }
+}
+
+/// Parameters about how to reach a bucket.
+const WAYS: [&str; 5] = ["endpoint", "scheme", "region", "profile", "addressing-style"];
+
+fn is_way(pair: &str) -> bool {
+    WAYS.contains(&pair.split('=').next().unwrap_or_default())
+}
+
+/// The bucket or directory that a substituter of `nix.conf` names; nothing for a web address. Parameters that this loft does
+/// not know do not matter.
+pub fn target_of(word: &str) -> Option<Target> {
+    let (place, query) = word.split_once('?').unwrap_or((word, ""));
+    let scheme = if place.starts_with('/') { "file://" } else { "" };
+    let place = place.trim_end_matches('/');
+    let ways: Vec<&str> = query.split('&').filter(|pair| is_way(pair)).collect();
+    let query = if place.starts_with("s3://") { ways.join("&") } else { String::new() };
+    Some(CacheUrl::parse(&format!("{scheme}{place}?{query}")).ok()?.target)
+}
+
+/// A web address without parameters.
+fn bare(url: &str) -> &str {
+    url.split('?').next().unwrap_or_default().trim_end_matches('/')
 }
 
 /// In the form that every Nix takes: recent ones know a whole URL as endpoint, older ones want its scheme apart.

@@ -2,12 +2,16 @@
 
 use crate::support::memory::{Fault, Memory, Moment};
 use crate::support::patient::{Ward, quoted};
+use crate::support::s3_server::{ACCESS_KEY, BUCKET, SECRET_KEY};
 use crate::support::tls::TlsProxy;
 use crate::support::wire_faults::{Action, Head, Proxy, reply};
+use jiff::{SignedDuration, Timestamp};
 use loft::bucket::{CacheInfo, Key, LifecycleRule, RequestKind};
 use loft::doctor::{Check, Code};
 use loft::nix::{KeyName, SecretKey, StoreDir};
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// What needs a bucket that answers.
@@ -98,6 +102,28 @@ async fn a_server_that_says_nothing_is_not_waited_for_long() {
     let found = ward.examine().await;
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     found.blames(&[Code::EndpointSilent], &["says nothing"], "log");
+}
+
+#[tokio::test]
+async fn a_port_that_answers_no_http() {
+    use tokio::io::AsyncReadExt as _;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut ward = Ward::new().await;
+    ward.endpoint(&format!("http://{}", listener.local_addr().unwrap()));
+    // As Garage's nodes do among themselves: what is no greeting of theirs ends the connection.
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = asked.clone();
+    let serving = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut greeting = [0; 32];
+            counted.fetch_add(stream.read(&mut greeting).await.unwrap().min(1), Ordering::SeqCst);
+        }
+    });
+    let found = ward.examine().await;
+    found.blames(&[Code::EndpointNotS3], &["takes connections, but does not answer in HTTP"], "the S3 API");
+    // Once in S3's way, once to hear who that is.
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "it was asked again and again");
+    serving.abort();
 }
 
 #[tokio::test]
@@ -259,6 +285,33 @@ async fn a_session_that_has_expired() {
 }
 
 #[tokio::test]
+async fn credentials_that_are_about_to_expire() {
+    let mut ward = Ward::new().await;
+    ward.s3.retain(|key, _| !key.ends_with("_key"));
+    let expiring_in = |minutes: i64| {
+        let expires = Timestamp::now() + SignedDuration::from_mins(minutes);
+        let told = format!(
+            r#"{{"Version":1,"AccessKeyId":"{ACCESS_KEY}","SecretAccessKey":"{SECRET_KEY}","SessionToken":"t","Expiration":"{expires}"}}"#
+        );
+        ward.write("told", &told);
+        ward.write(".aws/config", &format!("[default]\ncredential_process = cat {}\n", ward.at("told").display()));
+    };
+    expiring_in(12);
+    let found = ward.examine().await;
+    found.blames(&[Code::CredentialsExpiring], &["expire in 11 min"], "renewed").are_fine(&[Check::Bucket]);
+    expiring_in(60);
+    ward.examine().await.blames(&[], &[], "").are_fine(&[Check::Credentials]);
+}
+
+#[tokio::test]
+async fn the_simplest_request_is_refused() {
+    let (ward, _proxy) = answering(s3_error(409, "OddRequest")).await;
+    let found = ward.examine().await;
+    found.blames(&[Code::BucketOdd], &["409 OddRequest"], "addressing_style");
+    assert_eq!(found.because().get(&Check::Permissions), Some(&Check::Bucket));
+}
+
+#[tokio::test]
 async fn a_wrong_region() {
     let mut ward = Ward::new().await;
     ward.s3.insert("region", quoted("eu-9"));
@@ -302,6 +355,16 @@ async fn a_clock_so_wrong_that_nothing_is_answered() {
 
 // -- what we may do ---------------------------------------------------------------------------------
 
+#[tokio::test]
+async fn a_request_that_fails_although_it_is_allowed() {
+    let ward = Ward::new().await;
+    ward.server.memory.set_faults(|moment, request| {
+        (moment == Moment::Before && request.kind == RequestKind::CreateUpload).then_some(Fault::Unavailable(None))
+    });
+    let found = ward.examine().await;
+    found.blames(&[Code::RequestFails], &["could not start multipart uploads", "503"], "server's log");
+}
+
 async fn denying(kinds: &'static [RequestKind]) -> Ward {
     let ward = Ward::new().await;
     ward.server.memory.set_faults(move |moment, request| {
@@ -315,6 +378,8 @@ async fn a_key_that_may_not_write() {
     let ward = denying(&[RequestKind::Put, RequestKind::CreateUpload, RequestKind::Delete]).await;
     let found = ward.examine().await;
     found.blames(&[Code::MayNotWrite], &["put objects", "AccessDenied"], "s3:PutObject").are_fine(&[Check::CacheInfo]);
+    let way_out = format!("garage bucket allow --write {BUCKET} --key {ACCESS_KEY} ");
+    found.blames(&[Code::MayNotWrite], &[], &way_out);
     assert_eq!(found.because().get(&Check::Consistency), Some(&Check::Permissions));
 }
 
@@ -340,7 +405,8 @@ async fn a_key_that_may_not_upload_in_parts() {
 
 #[tokio::test]
 async fn a_key_that_may_not_abort_uploads() {
-    let ward = denying(&[RequestKind::AbortUpload]).await;
+    let mut ward = denying(&[RequestKind::AbortUpload]).await;
+    ward.leaves_uploads = 1;
     ward.examine().await.blames(&[Code::MayNotTidy], &["abort"], "s3:AbortMultipartUpload");
 }
 
@@ -351,15 +417,18 @@ async fn a_pruner_that_may_not_delete_and_a_pusher_that_need_not() {
         let denied = request.kind == RequestKind::Delete && !request.on.starts_with("loft/v1/lease/");
         (moment == Moment::Before && denied).then_some(Fault::Denied)
     });
+    // The same one, however often it is done.
+    ward.leaves.insert(Key::kept_probe());
     ward.examine().await.blames(&[], &[], "").says(Check::Permissions, "not delete");
-    assert_eq!(ward.server.memory.contents().keys().filter(|key| **key == Key::kept_probe()).count(), 1);
+    assert!(ward.server.memory.contents().contains_key(&Key::kept_probe()));
     ward.loft.insert("prune_enabled", "true".to_owned());
     ward.examine().await.blames(&[Code::MayNotDelete], &["delete objects"], "s3:DeleteObject");
 }
 
 #[tokio::test]
 async fn a_pusher_that_may_not_end_its_leases() {
-    let ward = denying(&[RequestKind::Delete]).await;
+    let mut ward = denying(&[RequestKind::Delete]).await;
+    ward.leaves.insert(Key::kept_probe());
     ward.examine().await.blames(&[Code::MayNotEndLeases], &["delete leases"], "loft/v1/lease/");
 }
 
@@ -406,6 +475,17 @@ async fn a_proxy_that_changes_what_is_read() {
     ward.examine().await.blames(&[Code::BytesChanged], &["other bytes"], "take it out");
 }
 
+#[tokio::test]
+async fn a_server_that_takes_whatever_digest_is_told() {
+    // What is sent to find out has two bytes.
+    let (ward, _proxy) = through(|head| match head.headers.get("content-length").map(String::as_str) {
+        Some("2") if head.method == "PUT" => Action::Reply(reply(200, "text/plain", "")),
+        _ => Action::Pass,
+    })
+    .await;
+    ward.examine().await.blames(&[Code::DigestsUnchecked], &["nothing else guards plain http"], "use https");
+}
+
 fn rule(expires: Option<&str>, aborts_uploads_after: Option<u32>) -> LifecycleRule {
     let expires = expires.map(str::to_owned);
     LifecycleRule { id: "tidy".into(), prefix: "nar/".into(), expires, archives: None, aborts_uploads_after }
@@ -421,6 +501,10 @@ async fn a_rule_that_deletes_and_one_that_ends_uploads_early() {
     memory.lifecycle = vec![rule(None, Some(1))];
     let ward = Ward::with(memory).await;
     ward.examine().await.blames(&[Code::LifecycleAborts], &["1 day"], "two days");
+    let mut memory = Memory::garage();
+    memory.lifecycle = vec![LifecycleRule { archives: Some("to GLACIER after 60 days".into()), ..rule(None, None) }];
+    let ward = Ward::with(memory).await;
+    ward.examine().await.blames(&[Code::LifecycleArchives], &["tidy", "to GLACIER after 60 days"], "choose a class");
 }
 
 // -- what is in the bucket --------------------------------------------------------------------------
@@ -467,9 +551,28 @@ async fn paths_that_others_have_signed_and_another_key_of_the_same_name() {
     let key = |name: &str| SecretKey::generate(KeyName::parse(name).unwrap()).unwrap();
     let name = format!("{}.narinfo", ward.hash());
     ward.server.memory.plant(&name, ward.narinfo(&key("other-1")));
-    ward.examine().await.blames(&[Code::SignedByOthers], &["other-1"], "loft sign");
-    ward.server.memory.plant(&name, ward.narinfo(&key("cache-1")));
-    ward.examine().await.blames(&[Code::KeyDiffers], &["cache-1"], "new name");
+    let found = ward.examine().await;
+    found.blames(&[Code::SignedByOthers], &["newest path is signed by other-1, not by"], "loft sign");
+
+    // One story of two keys, whichever of them nix.conf trusts.
+    let first = key("cache-1");
+    ward.server.memory.plant(&name, ward.narinfo(&first));
+    let (own, third) = (ward.key.public().to_string(), key("cache-1").public());
+    let trusting = |line: String| format!("trusted-public-keys = {line}");
+    for (line, which) in [
+        (own.clone(), "trusts the one of this machine"),
+        (first.public().to_string(), "trusts the one that has signed here"),
+        // Nix heeds the first of a name.
+        (format!("{} {own}", first.public()), "trusts the one that has signed here"),
+        (third.to_string(), "trusts a third one"),
+        (String::new(), "trusts neither"),
+    ] {
+        ward.nix_conf(&trusting(line));
+        let found = ward.examine().await;
+        found.blames(&[Code::KeyDiffers], &["two keys have the name cache-1", &own], "new name");
+        found.says(Check::Trust, which);
+        assert_eq!(found.because().get(&Check::Trust), Some(&Check::Signatures));
+    }
 }
 
 #[tokio::test]
@@ -486,7 +589,7 @@ async fn a_path_with_two_signatures_of_this_machine_makes_up_for_no_other() {
     ward.examine().await.blames(&[], &[], "").says(Check::Signatures, "signed by this machine's key");
     ward.path = ward.store.add("lib").file("f", "lib").finish();
     ward.server.memory.plant(&format!("{}.narinfo", ward.hash()), ward.narinfo(&key("other-1")));
-    ward.examine().await.blames(&[Code::SignedByOthers], &["of the 2 newest paths, 1"], "loft sign");
+    ward.examine().await.blames(&[Code::SignedByOthers], &["the 2 newest paths are", "but only 1 by"], "loft sign");
 }
 
 #[test]

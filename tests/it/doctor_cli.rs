@@ -1,6 +1,7 @@
 //! `loft doctor` by the program itself: what it prints, what it exits with, and that no secret is among it.
 
 use crate::support::local_cache::{Ran, ended};
+use crate::support::memory::{Fault, Moment};
 use crate::support::patient::{Ward, quoted};
 use std::process::{Command, Stdio};
 
@@ -73,4 +74,38 @@ async fn no_secret_is_printed() {
             assert!(told.contains("configuration"));
         }
     }
+}
+
+#[tokio::test]
+async fn errors_on_the_way_to_the_bucket_name_the_doctor_once() {
+    let told = async |ward: &Ward, args: &[&str]| {
+        let ran = run(ward, 1, args).await;
+        let hints: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("doctor")).collect();
+        assert_eq!(hints.len(), 1, "{}", ran.stderr);
+        assert_eq!(ran.stderr.lines().last(), Some(hints[0]));
+        hints[0].trim().to_owned()
+    };
+    let mut ward = Ward::new().await;
+    let path = ward.store.logical(&ward.path);
+    let plain = "hint: `loft doctor` tests each step on the way to the bucket";
+
+    ward.s3.insert("secret_key", quoted("wrong"));
+    assert_eq!(told(&ward, &["push", &path]).await, plain);
+    assert_eq!(told(&ward, &["init"]).await, plain);
+    ward.bucket("elsewhere");
+    ward.s3.insert("secret_key", quoted(crate::support::s3_server::SECRET_KEY));
+    assert_eq!(told(&ward, &["push", &path]).await, plain);
+    // Nobody may make it, and the doctor could but say again that it is not there.
+    assert!(!run(&ward, 1, &["init"]).await.stderr.contains("doctor"));
+    // It looks where this invocation went.
+    let url = "s3://cache?endpoint=http://127.0.0.1:1";
+    let to = format!("hint: `loft doctor --to '{url}'` tests each step on the way to the bucket");
+    assert_eq!(told(&ward, &["push", "--to", url, &path]).await, to);
+    assert_eq!(told(&ward, &["-c", "loft.toml", "init", url]).await, to.replacen("loft", "loft -c loft.toml", 1));
+
+    let ward = Ward::new().await;
+    ward.server.memory.set_faults(|moment, _| (moment == Moment::Before).then_some(Fault::Denied));
+    assert_eq!(told(&ward, &["push", &path]).await, plain);
+    assert_eq!(told(&ward, &["init"]).await, plain);
+    assert!(run(&ward, 1, &["init"]).await.stderr.contains("hint: garage bucket allow"));
 }

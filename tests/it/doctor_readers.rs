@@ -16,7 +16,11 @@ async fn an_upstream_that_is_gone() {
     ward.examine().await.blames(&[], &[], "").are_fine(&[Check::Upstreams]);
     ward.loft.insert("upstreams", format!("[{:?}, {:?}]", up.endpoint, gone.endpoint));
     let found = ward.examine().await;
-    found.blames(&[Code::UpstreamUnreachable], &[gone.endpoint.as_str(), "404"], "upstreams");
+    found.blames(&[Code::UpstreamUnreachable], &[gone.endpoint.as_str(), "404"], "correct upstreams");
+    // Where nobody answers, the list need not be wrong.
+    ward.loft.insert("upstreams", "[\"http://127.0.0.1:1\"]".to_owned());
+    let found = ward.examine().await;
+    found.blames(&[Code::UpstreamUnreachable], &["http://127.0.0.1:1"], "check this machine's network");
 }
 
 #[tokio::test]
@@ -24,6 +28,28 @@ async fn a_nix_conf_that_includes_what_is_not_there() {
     let ward = Ward::new().await;
     ward.nix_conf("include gone.conf");
     ward.examine().await.blames(&[Code::NixConfUnreadable], &["gone.conf"], "mend");
+}
+
+#[tokio::test]
+async fn a_nix_conf_that_leads_nowhere_and_one_with_bytes_that_are_no_text() {
+    let ward = Ward::new().await;
+    // As for Nix, they are bytes.
+    let mut bytes = fs::read(ward.at("etc/nix.conf")).unwrap();
+    bytes.extend(b"# f\xfcr uns\n");
+    fs::write(ward.at("etc/nix.conf"), bytes).unwrap();
+    ward.examine().await.blames(&[], &[], "").are_fine(&[Check::Trust]);
+    fs::create_dir_all(ward.at(".config/nix")).unwrap();
+    std::os::unix::fs::symlink("gone.conf", ward.at(".config/nix/nix.conf")).unwrap();
+    ward.examine().await.blames(&[Code::NixConfUnreadable], &["is a link to gone.conf"], "mend");
+}
+
+#[tokio::test]
+async fn a_line_that_is_no_setting_is_named_and_not_repeated() {
+    let ward = Ward::new().await;
+    ward.nix_conf("access-tokens github.com=s3cr3t");
+    let found = ward.examine().await;
+    found.blames(&[Code::NixConfUnreadable], &["nix.conf:3: this line is no setting"], "mend");
+    assert!(!format!("{:?}", found.0).contains("s3cr3t"));
 }
 
 #[tokio::test]
@@ -47,7 +73,14 @@ async fn another_key_of_the_same_name_is_trusted() {
     let ward = Ward::new().await;
     let other = SecretKey::generate(KeyName::parse("cache-1").unwrap()).unwrap().public();
     ward.nix_conf(&format!("trusted-public-keys = {other}"));
-    ward.examine().await.blames(&[Code::TrustedKeyDiffers], &["cache-1"], &ward.key.public().to_string());
+    let own = ward.key.public().to_string();
+    let way_out = format!("write {own} in the place of {other}");
+    ward.examine().await.blames(&[Code::TrustedKeyDiffers], &[&own, &other.to_string()], &way_out);
+    // Of several keys of one name, Nix heeds the first.
+    ward.nix_conf(&format!("trusted-public-keys = {other} {own}"));
+    ward.examine().await.blames(&[Code::TrustedKeyDiffers], &[&own], &way_out);
+    ward.nix_conf(&format!("trusted-public-keys = {own} {other}"));
+    ward.examine().await.blames(&[], &[], "").are_fine(&[Check::Trust]);
 }
 
 #[tokio::test]
@@ -159,6 +192,19 @@ async fn a_cache_in_a_directory_is_well() {
     found.blames(&[], &[], "").are_fine(&all);
     found.says(Check::Checksums, "the cache is a directory");
     assert!(fs::read_dir(ward.at("cache/loft/v1/probe")).unwrap().next().is_none());
+}
+
+#[tokio::test]
+async fn a_directory_that_this_user_may_not_write() {
+    let mut ward = in_directory().await;
+    ward.has.may_write = false;
+    let found = ward.examine().await;
+    found.blames(&[Code::DirectoryUnwritable], &["cannot be written by this user"], "ls -ld");
+    assert_eq!(found.because().get(&Check::Permissions), Some(&Check::Bucket));
+    let url = format!("file://{}", ward.at("new").display());
+    ward.nix_conf(&format!("substituters = {url}"));
+    ward.environment.insert("LOFT_CACHE".into(), url);
+    ward.examine().await.blames(&[Code::DirectoryUnwritable], &["this user cannot make it"], "own it");
 }
 
 #[tokio::test]

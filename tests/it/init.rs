@@ -155,11 +155,59 @@ async fn a_bucket_is_made_where_that_is_allowed_and_else_it_is_told_how() {
     user.run(0, &["init", "--dry-run", &url(&server)]).tells(&["would be made", "Nothing was made"]);
     assert!(user.files().is_empty() && server.memory.own.lock().unwrap().is_missing);
     // Garage keeps such a name for the key that made it.
-    user.run(0, &["init", &url(&server)]).tells(&["s3://nix-cache at", ": made", "garage bucket alias"]);
+    let ran = user.run(0, &["init", &url(&server)]);
+    ran.tells(&["s3://nix-cache at", ": made", "garage bucket alias"]);
+    let undo = format!("aws s3 rb --force s3://nix-cache --endpoint-url {}\n", server.endpoint);
+    ran.tells(&["there was none of this name; if it is mistyped, this takes it away: ", &undo]);
+    // What is there is not new.
+    assert!(!user.run(0, &["init"]).stderr.contains("mistyped"));
     assert!(contents(&server).contains_key("nix-cache-info"));
 
     let other = format!("s3://others?endpoint={}&region={REGION}", server.endpoint);
     User::new().run(1, &["init", &other]).tells(&["BucketAlreadyExists", "Could not create"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_bucket_beside_the_one_that_is_configured_is_warned_of() {
+    let server = garage(Own { is_missing: true, siblings: &["nix-cashe", "docs"], ..Own::default() }).await;
+    let user = User::new();
+    let config = format!("[s3]\nbucket = \"nix-cashe\"\nendpoint = {:?}\nregion = {REGION:?}\n", server.endpoint);
+    fs::write(user.at("work/loft.toml"), config).unwrap();
+    let ran = user.run(0, &["init", "--quiet", &url(&server)]);
+    ran.tells(&[
+        "warning: this bucket is new, and loft.toml names s3://nix-cashe",
+        "  there was none of this name (there are nix-cashe, docs); if it is mistyped, this takes it away: aws s3 rb",
+    ]);
+    let events = garage(Own { is_missing: true, siblings: &["docs"], ..Own::default() }).await;
+    let ran = User::new().run(0, &["init", "--json", &url(&events)]);
+    let first: Value = serde_json::from_str(ran.stdout.lines().next().unwrap()).unwrap();
+    assert_eq!((&first["made"], &first["others"][0], &first["in_file"]), (&"new".into(), &"docs".into(), &Value::Null));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_written_is_found_before_anything_is_made() {
+    let server = garage(Own { is_missing: true, ..Own::default() }).await;
+    let user = User::new();
+    fs::write(user.at("work/junk"), "no key\n").unwrap();
+    fs::write(user.at("work/file"), "").unwrap();
+    for (args, told) in [
+        (
+            &["-c", "gone/loft.toml", "--signing-key", "new"][..],
+            &["Could not write gone/loft.toml", "make its folder first"][..],
+        ),
+        (&["--signing-key", "file/key"], &["Could not write", "a file stands where its folder should be"]),
+        (&["--signing-key", "gone/key"], &["Could not write", "gone/key", "make its folder first"]),
+        (&["--signing-key", "junk"], &["is not a secret key file"]),
+    ] {
+        for dry_run in [&[][..], &["--dry-run"]] {
+            user.run(1, &[&["init", &url(&server)], args, dry_run].concat()).tells(told);
+        }
+    }
+    // Where a key's own folder should go.
+    fs::write(user.at("config"), "").unwrap();
+    user.run(1, &["init", &url(&server)]).tells(&["Could not write", "config/loft/nix-cache-"]);
+    assert!(server.memory.own.lock().unwrap().is_missing && server.seen().is_empty(), "something was asked or made");
+    assert!(!user.at("work/loft.toml").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -343,21 +391,36 @@ async fn what_may_not_be_switched_is_left_and_told() {
     let public = |server: &S3Server| format!("{}/{BUCKET}", server.endpoint);
     let ran = User::new().run(2, &["init", "--public", &public(&server), &url(&server)]);
     ran.tells(&["with credentials only", "not allowed for this key", "hint: garage bucket website --allow nix-cache"]);
+    ran.tells(&["Nothing was written on this machine: run this again once everybody can read there"]);
     // Where there are policies, they are for their owner to weigh.
     let server = self::server(Memory::aws()).await;
     let ran = User::new().run(2, &["init", "--public", &public(&server), &url(&server)]);
     ran.tells(&["with credentials only"]);
     assert!(!server.memory.own.lock().unwrap().is_website);
-    // Switched on already, and still not there.
+    // Switched on already, and still not there: nothing is written that would lead there, and then all of it at once.
     let server = garage(Own { is_website: true, ..Own::default() }).await;
     let elsewhere = format!("{}/others", server.endpoint);
-    User::new()
-        .run(2, &["init", "--public", &elsewhere, &url(&server)])
-        .tells(&["(404)", "the bucket's website is on"]);
-    // Whatever an address has is no command for who pastes it.
+    let user = User::new();
+    let ran = user.run(2, &["init", "--public", &elsewhere, &url(&server)]);
+    ran.tells(&["(404)", "the bucket's website is on", "or leave --public out for now"]);
+    assert!(user.files().is_empty() && ran.stdout.is_empty(), "{:?}", user.files());
+    user.run(0, &["init", "--public", &public(&server), &url(&server)]);
+    let config = fs::read_to_string(user.at("work/loft.toml")).unwrap();
+    assert!(config.contains(&format!("public_url = {:?}", public(&server))), "{config}");
+    // Nor is it told as something that is missing there.
+    let ran = user.run(2, &["init", "--public", &elsewhere]);
+    assert!(!ran.stderr.contains("lacks"), "{}", ran.stderr);
+    assert_eq!(fs::read_to_string(user.at("work/loft.toml")).unwrap(), config);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_an_address_has_is_no_command_for_who_pastes_it() {
+    let server = garage(Own::default()).await;
+    let user = User::new();
     let odd = format!("{}/o';id", server.endpoint);
+    fs::write(user.at("work/loft.toml"), format!("[loft]\npublic_url = {odd:?}\n")).unwrap();
     let told = format!("--restart '{}/o'\\'';id' --public-key", server.endpoint);
-    User::new().run(2, &["init", "--public", &odd, &url(&server)]).tells(&[&told]);
+    user.run(0, &["init", &url(&server)]).tells(&[&told]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -381,10 +444,13 @@ async fn another_cache_at_the_address_is_not_taken_for_this_one() {
     let public = format!("{}/{BUCKET}", other.endpoint);
     let user = User::new();
     let ran = user.run(2, &["init", "--public", &public, &url(&server)]);
-    ran.tells(&["another cache is there", "hint: correct public_url"]);
-    // Readers are not sent there.
+    ran.tells(&["another cache is there", "hint: correct --public"]);
+    assert!(user.files().is_empty() && !server.memory.own.lock().unwrap().is_website);
+    // Nor are readers sent there by what is configured.
+    fs::write(user.at("work/loft.toml"), format!("[loft]\npublic_url = {public:?}\n")).unwrap();
+    let ran = user.run(0, &["init", "--quiet", &url(&server)]);
+    ran.tells(&["warning: another cache is there", "hint: correct public_url"]);
     assert!(ran.stdout.starts_with("extra-substituters = s3://"), "{}", ran.stdout);
-    assert!(user.run(0, &["init", "--quiet"]).stderr.starts_with("warning: another cache is there"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -397,11 +463,11 @@ async fn programs_get_an_object_for_each_step() {
     let names: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(
         names,
-        ["bucket", "rights", "nix-cache-info", "record", "key", "config", "quirks", "reading", "finished"]
+        ["bucket", "rights", "nix-cache-info", "record", "quirks", "reading", "key", "config", "finished"]
     );
     let last = &events[8];
     assert_eq!((&last["ready"], &last["changed"]), (&true.into(), &true.into()));
-    assert_eq!(last["public_keys"][0], events[4]["public"]);
+    assert_eq!(last["public_keys"][0], events[6]["public"]);
     let again = user.run(0, &["init", "--json"]);
     assert_eq!(serde_json::from_str::<Value>(again.stdout.lines().last().unwrap()).unwrap()["changed"], false);
 }
@@ -449,6 +515,7 @@ fn a_directory_is_made_ready_and_named_in_the_configuration() {
     let url = format!("file://{}", cache.display());
     let ran = user.run(0, &["init", &url]);
     ran.tells(&["directory", ": made", "whoever can read its files"]);
+    ran.tells(&[&format!("this takes it away: rm -r '{}'\n", cache.display())]);
     assert!(ran.stdout.starts_with(&format!("extra-substituters = {url}\n")), "{}", ran.stdout);
     assert!(cache.join("nix-cache-info").exists() && cache.join("loft/v1/bucket.json").exists());
     let config = fs::read_to_string(user.at("work/loft.toml")).unwrap();
@@ -457,7 +524,9 @@ fn a_directory_is_made_ready_and_named_in_the_configuration() {
     user.run(0, &["init"]).tells(&["nothing was changed"]);
 
     let missing = format!("file://{}", user.at("mnt/cache").display());
-    user.run(1, &["init", &missing]).tells(&["neither does the one it would be created in", "mkdir -p"]);
+    let ran = user.run(1, &["init", &missing]);
+    ran.tells(&["neither does the one it would be created in\n", "hint: mkdir -p"]);
+    assert_eq!(ran.stderr.matches("mkdir").count(), 1, "{}", ran.stderr);
     assert!(!user.at("mnt").exists());
     let read_only = Path::new("/proc/loft-cache");
     User::new().run(1, &["init", &format!("file://{}", read_only.display())]).tells(&["error:"]);

@@ -149,6 +149,84 @@ fn nix_conf_of_every_shape_is_added_to_once() {
 }
 
 #[test]
+fn another_way_to_the_same_cache_takes_the_place_of_the_first() {
+    const GARAGE: &str = "s3://b?endpoint=h:3900&scheme=http&region=garage";
+    let with = |more: &str| format!("{GARAGE}&{more}");
+    let (nix, me) = (with("profile=nix"), with("profile=me"));
+    let line = |words: &[&str]| format!("extra-substituters = {} # ours\n", words.join(" "));
+    for (before, typed, after) in [
+        // With a profile after none, another one, none again.
+        (line(&["A", GARAGE, "B"]), &nix, line(&["A", &nix, "B"])),
+        (line(&[&me]), &nix, line(&[&nix])),
+        (line(&["A", &nix]), &GARAGE.to_owned(), line(&["A", GARAGE])),
+        // What an earlier loft has doubled.
+        (line(&["A", GARAGE, &me, "B"]), &nix, line(&["A", &nix, "B"])),
+        (line(&[GARAGE]) + &line(&[&nix]), &nix, line(&[&nix]) + "extra-substituters = # ours\n"),
+        // Its own words, and those that say how Nix should treat it.
+        (line(&["s3://b?region=eu&endpoint=https://h:3900"]), &nix, line(&[&nix])),
+        (line(&[&with("priority=10&want-mass-query=true&new-in-nix=1")]), &nix, {
+            line(&[&format!("{nix}&priority=10&want-mass-query=true&new-in-nix=1")])
+        }),
+        // The same in other words is left alone.
+        (line(&["s3://b?region=garage&endpoint=http://h:3900"]), &GARAGE.to_owned(), {
+            line(&["s3://b?region=garage&endpoint=http://h:3900"])
+        }),
+        (line(&[&with("priority=10")]), &GARAGE.to_owned(), line(&[&with("priority=10")])),
+        (line(&["/srv/cache?priority=1"]), &"file:///srv/cache".to_owned(), line(&["/srv/cache?priority=1"])),
+        // Other places are other caches.
+        (line(&["s3://b", "s3://b/x?endpoint=h:3900", "s3://b?endpoint=h2:3900"]), &nix, {
+            line(&["s3://b", "s3://b/x?endpoint=h:3900", "s3://b?endpoint=h2:3900", &nix])
+        }),
+    ] {
+        let machine = Machine::with(&format!("{before}extra-trusted-public-keys = {KEY}\n"));
+        let installed = install(&reading(typed), &machine.conf(), &store_dir()).unwrap();
+        assert_eq!(machine.text(), format!("{after}extra-trusted-public-keys = {KEY}\n"), "from {before:?}");
+        assert_eq!(installed.changed, before != after);
+        assert!(!install(&reading(typed), &machine.conf(), &store_dir()).unwrap().changed, "a second time");
+    }
+
+    // By the program, which says what it has replaced.
+    let machine = Machine::with("");
+    let write = format!("--write={}", machine.conf().display());
+    let run = |more: &[&str]| machine.run(0, &[&["use", &write, GARAGE, "--public-key", KEY], more].concat()).1;
+    run(&[]);
+    let told = run(&["--profile", "nix"]);
+    assert!(told.contains(&format!("Nix now reads {nix} instead of {GARAGE} and")), "{told}");
+    assert_eq!(machine.text(), format!("extra-substituters = {nix}\nextra-trusted-public-keys = {KEY}\n"));
+
+    // In another file it is for its owner to change.
+    let machine = Machine::with("include other.conf\n");
+    fs::write(machine.at("other.conf"), line(&[GARAGE])).unwrap();
+    let error = install(&reading(&nix), &machine.conf(), &store_dir()).unwrap_err();
+    assert!(error.to_string().contains("other.conf names this cache already, as s3://b") && error.hint().is_some());
+    assert_eq!(machine.text(), "include other.conf\n");
+    // Unless it is the one that is left to the owner.
+    let machine = Machine::with("!include nix.custom.conf\n");
+    fs::write(machine.at("nix.custom.conf"), line(&[GARAGE])).unwrap();
+    install(&reading(&nix), &machine.conf(), &store_dir()).unwrap();
+    assert!(fs::read_to_string(machine.at("nix.custom.conf")).unwrap().starts_with(&line(&[&nix])));
+}
+
+#[test]
+fn a_link_that_leads_nowhere_and_a_file_that_is_no_text_are_left_alone() {
+    let machine = Machine::new();
+    symlink(machine.at("dotfiles/nix.conf"), machine.conf()).unwrap();
+    let write = format!("--write={}", machine.conf().display());
+    let (_, stderr) = machine.run(1, &["use", &write, URL, "--public-key", KEY]);
+    let gone = machine.at("dotfiles/nix.conf").display().to_string();
+    assert!(stderr.contains(&format!("is a link to {gone}, which is not there")), "{stderr}");
+    assert!(stderr.contains(&format!("hint: make {gone}")), "{stderr}");
+    assert_eq!(machine.names(), ["nix.conf"]);
+
+    let latin = b"cores = 2\n# f\xfcr uns\n";
+    fs::remove_file(machine.conf()).unwrap();
+    fs::write(machine.conf(), latin).unwrap();
+    let (_, stderr) = machine.run(1, &["use", &write, URL, "--public-key", KEY]);
+    assert!(stderr.contains("nix.conf: line 2 is not UTF-8") && stderr.contains("hint: "), "{stderr}");
+    assert_eq!((fs::read(machine.conf()).unwrap(), machine.names().len()), (latin.to_vec(), 1));
+}
+
+#[test]
 fn a_file_that_is_not_there_is_made_readable_for_all() {
     let machine = Machine::new();
     let conf = machine.at("etc/nix/nix.conf");

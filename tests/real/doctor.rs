@@ -195,6 +195,8 @@ fn broken_ways_to_garage_are_named() {
     ward.examine(&Bucket { region: "eu-9".into(), ..right() }).blames(&["region-wrong"], &["eu-9", "garage"]);
     let web = format!("http://127.0.0.1:{}", garage.web_port);
     ward.examine(&Bucket { endpoint: web, ..right() }).blames(&["endpoint-not-s3"], &["404"]);
+    let nodes = format!("http://127.0.0.1:{}", garage.rpc_port);
+    ward.examine(&Bucket { endpoint: nodes, ..right() }).blames(&["endpoint-not-s3"], &["does not answer in HTTP"]);
     let https = right().endpoint.replace("http://", "https://");
     ward.examine(&Bucket { endpoint: https, ..right() }).blames(&["endpoint-speaks-http"], &["plain http"]);
     garage.halt();

@@ -5,7 +5,7 @@ use crate::config;
 use crate::exit::Exit;
 use crate::failure::{Failure, printable};
 use crate::network::Network;
-use crate::output::print;
+use crate::output::{print, shell_word};
 use loft::clock::SystemClock;
 use loft::doctor::{Finding, Outcome, Patient, Severity, ThisMachine, examine};
 use serde_json::{Value, json};
@@ -33,6 +33,19 @@ pub fn doctor(invocation: &Invocation, request: &DoctorRequest) -> Result<Exit, 
         false => page(&findings),
     })?;
     Ok(if findings.iter().any(Finding::is_broken) { Exit::Damaged } else { Exit::Done })
+}
+
+/// What to type to have it look where this invocation went.
+pub fn command(invocation: &Invocation) -> String {
+    let mut command = "loft".to_owned();
+    if let Some(file) = &invocation.config {
+        let _ = write!(command, " -c {}", shell_word(&file.display().to_string()));
+    }
+    command.push_str(" doctor");
+    if let Some(url) = &invocation.flags.to {
+        let _ = write!(command, " --to {}", shell_word(url));
+    }
+    command
 }
 
 fn object(finding: &Finding) -> Value {

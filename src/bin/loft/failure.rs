@@ -1,6 +1,6 @@
 //! How an error is told: what was being done, because of what, and what to do now. The one place that renders errors.
 
-use loft::bucket::{BucketError, Cause};
+use loft::bucket::Cause;
 use loft::config::ConfigError;
 use loft::remedy::Remedy;
 use std::error::Error;
@@ -11,11 +11,25 @@ use std::fmt::Write as _;
 pub struct Failure {
     error: Box<dyn Error + Send + Sync>,
     hint: Option<String>,
+    /// The doctor knows more than the hint says.
+    is_worth_a_look: bool,
+    /// The command that looks at the very same bucket.
+    doctor: String,
 }
 
 impl Failure {
     pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { error: error.into(), hint: None }
+        Self { error: error.into(), hint: None, is_worth_a_look: false, doctor: "loft doctor".to_owned() }
+    }
+
+    #[must_use]
+    pub fn worth_a_look(self) -> Self {
+        Self { is_worth_a_look: true, ..self }
+    }
+
+    #[must_use]
+    pub fn examined_by(self, doctor: String) -> Self {
+        Self { doctor, ..self }
     }
 
     #[must_use]
@@ -53,22 +67,25 @@ impl Failure {
                 cause = error.source();
             }
         }
-        if let Some(hint) = self.hint.as_deref().or_else(|| self.doctor()) {
+        let doctor = if self.hint.is_none() || self.is_worth_a_look { self.doctor() } else { None };
+        for hint in self.hint.iter().chain(&doctor) {
             let _ = writeln!(text, "  hint: {}", printable(hint));
         }
         text
     }
 
     /// What stands between this machine and its bucket, the doctor can name.
-    fn doctor(&self) -> Option<&'static str> {
+    fn doctor(&self) -> Option<String> {
         let mut next: Option<&(dyn Error + 'static)> = Some(self.error.as_ref());
         while let Some(error) = next {
-            if let Some(error) = error.downcast_ref::<BucketError>() {
-                let stands_in_the_way = match error.cause {
-                    Cause::Unreachable(_) | Cause::Certificate(_) => true,
-                    _ => error.remedy() == Remedy::FixConfig,
+            // The cause, since transparent errors hide the `BucketError` around it.
+            if let Some(cause) = error.downcast_ref::<Cause>() {
+                let stands_in_the_way = match cause {
+                    Cause::Unreachable(_) | Cause::Certificate(_) | Cause::Stalled(_) | Cause::Broken(_) => true,
+                    _ => cause.remedy() == Remedy::FixConfig,
                 };
-                return stands_in_the_way.then_some("`loft doctor` tests each step on the way to the bucket");
+                return stands_in_the_way
+                    .then(|| format!("`{}` tests each step on the way to the bucket", self.doctor));
             }
             next = error.source();
         }
@@ -118,6 +135,10 @@ pub fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use loft::bucket::BucketError;
+    use loft::push::PushError;
+    use loft::setup::SetupError;
+    use std::time::Duration;
 
     #[derive(Debug, thiserror::Error)]
     #[error("Could not upload {name}")]
@@ -139,12 +160,22 @@ mod tests {
 
     #[test]
     fn the_doctor_is_named_where_a_bucket_cannot_be_reached_and_nowhere_else() {
-        let bucket = |cause| Failure::from(BucketError::new("get", "k", "s3://b", cause));
+        let error = |cause| BucketError::new("get", "k", "s3://b", cause);
+        let bucket = |cause| Failure::from(error(cause));
         assert!(
             bucket(Cause::Unreachable("refused".into()))
                 .render()
                 .ends_with("  hint: `loft doctor` tests each step on the way to the bucket\n")
         );
+        let url = "loft doctor --to 's3://b?region=r'";
+        // As most commands wrap it.
+        for wrapped in [
+            Failure::from(PushError::from(error(Cause::Broken("reset".into())))),
+            Failure::from(SetupError::from(PushError::from(error(Cause::Stalled(Duration::ZERO))))),
+        ] {
+            let rendered = wrapped.examined_by(url.to_owned()).render();
+            assert!(rendered.ends_with(&format!("  hint: `{url}` tests each step on the way to the bucket\n")));
+        }
         assert!(bucket(Cause::Setting("no".into())).hint("own").render().ends_with("  hint: own\n"));
         for failure in [bucket(Cause::Expired), Failure::from(std::io::Error::other("x"))] {
             assert!(!failure.render().contains("doctor"));

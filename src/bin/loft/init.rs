@@ -5,14 +5,14 @@ use crate::config;
 use crate::exit::Exit;
 use crate::failure::{Failure, printable};
 use crate::network::Network;
-use crate::output::{print, tell};
+use crate::output::{print, shell_word, tell};
 use crate::push::who;
 use crate::terminal::Terminal;
 use loft::bucket::{self, CacheInfo, Lifecycle, Target};
 use loft::clock::SystemClock;
 use loft::config::{Flags, Sources, file, load};
 use loft::remedy::chain;
-use loft::setup::{Access, Form, Made, Obstacle, Options, Prepared, Reading, SetupError, Step, hints, prepare};
+use loft::setup::{Access, Form, Made, Obstacle, Options, Others, Prepared, Reading, SetupError, Step, hints, prepare};
 use rustix::process::geteuid;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -63,6 +63,9 @@ pub fn init(invocation: &Invocation, request: &InitRequest) -> Result<Exit, Fail
     match request.json {
         true => print(&format!("{}\n", finished(&prepared)))?,
         false if invocation.voice.quiet => quiet_result(&prepared)?,
+        false if prepared.is_shut => tell(
+            "\nNothing was written on this machine: run this again once everybody can read there, or leave --public out for now.\n",
+        ),
         false => next(&prepared, target, &options)?,
     }
     Ok(if prepared.is_ready() { Exit::Done } else { Exit::Unfinished })
@@ -88,6 +91,8 @@ pub fn failure(error: SetupError) -> Failure {
     let failure = match error {
         // Its problems have lines of their own.
         SetupError::Config(error) => Failure::from(error),
+        // Which requests are refused, the doctor tells.
+        error @ SetupError::Access { .. } => Failure::from(error).worth_a_look(),
         error => Failure::from(error),
     };
     match hint {
@@ -136,11 +141,12 @@ const fn verb(made: Made) -> &'static str {
 fn line(step: &Step<'_>, name: &str, target: &Target, options: &Options<'_>) -> String {
     let row = |label: &str, text: &str| format!("{label:<15} {text}\n");
     match step {
-        Step::Bucket { made, is_private_name } => {
-            let mut text = row(
-                if matches!(target, Target::S3(_)) { "bucket" } else { "directory" },
-                &format!("{name}: {}", verb(*made)),
-            );
+        Step::Bucket { made, is_private_name, others } => {
+            let label = if matches!(target, Target::S3(_)) { "bucket" } else { "directory" };
+            let mut text = row(label, &format!("{name}: {}", verb(*made)));
+            if *made == Made::New {
+                text.push_str(&instead(others, label, target, options));
+            }
             if *is_private_name && let Target::S3(settings) = target {
                 let bucket = &settings.bucket;
                 text.push_str(&format!(
@@ -219,6 +225,24 @@ fn line(step: &Step<'_>, name: &str, target: &Target, options: &Options<'_>) -> 
     }
 }
 
+/// For who has mistyped the name of a cache that there is.
+fn instead(others: &Others, label: &str, target: &Target, options: &Options<'_>) -> String {
+    let known = match others.known.is_empty() {
+        true => String::new(),
+        false => format!(" (there are {})", others.known.join(", ")),
+    };
+    let undo = format!(
+        "  there was none of this name{known}; if it is mistyped, this takes it away: {}\n",
+        hints::remove(target)
+    );
+    match &others.in_file {
+        Some(other) => {
+            format!("warning: this {label} is new, and {} names {other}\n{undo}", options.config_file.display())
+        }
+        None => undo,
+    }
+}
+
 fn difference(found: &CacheInfo, wanted: &CacheInfo) -> String {
     let mut parts = Vec::new();
     if found.priority != wanted.priority {
@@ -242,16 +266,21 @@ fn reading(access: &Access, target: &Target, asked: bool) -> String {
         Access::Directory => "whoever can read its files".to_owned(),
         Access::Nobody { url, why, tried } => {
             let is_taken = *why == Obstacle::AnotherCache;
+            let who = match target {
+                Target::S3(_) => "with credentials only",
+                Target::Directory(_) => "whoever can read its files",
+            };
             let mut text = match asked || is_taken {
-                true => format!("with credentials only\nwarning: {why}: {url}"),
-                false => format!("with credentials only ({url}: {why})"),
+                true => format!("{who}\nwarning: {why}: {url}"),
+                false => format!("{who} ({url}: {why})"),
             };
             if let Some(Err(error)) = tried {
                 text.push_str(&format!("\nwarning: {}", chain(error)));
             }
             let hint = match (tried, target) {
                 _ if is_taken => {
-                    "correct public_url in [loft], or the bucket: readers would get what is there".to_owned()
+                    let which = if asked { "--public" } else { "public_url in [loft]" };
+                    format!("correct {which}, or the bucket: readers would get what is there")
                 }
                 (None, Target::S3(settings)) if !asked => format!("to let everybody read: {}", hints::public(settings)),
                 (tried, target) => hints::publish(target, tried.as_ref()),
@@ -301,14 +330,15 @@ fn use_command(reading: &Reading) -> String {
     let keys: String = reading.public_keys.iter().map(|key| format!(" --public-key {key}")).collect();
     let url = reading.substituter.as_str();
     // It is pasted into a shell, before sudo's eyes.
-    let is_plain = url.chars().all(|c| c.is_ascii_alphanumeric() || "-._/:%".contains(c));
-    let quoted = if is_plain { url.to_owned() } else { format!("'{}'", url.replace('\'', "'\\''")) };
+    let quoted = shell_word(url);
     format!("sudo loft use --write --restart {quoted}{keys}")
 }
 
 fn object(step: &Step<'_>) -> Value {
     match step {
-        Step::Bucket { made, .. } => json!({"event": "bucket", "made": word(*made)}),
+        Step::Bucket { made, others, .. } => json!({
+            "event": "bucket", "made": word(*made), "others": others.known, "in_file": others.in_file,
+        }),
         Step::Rights(rights) => json!({
             "event": "rights",
             "denied": rights.failures().map(|(action, why, _)| json!({"action": action.name(), "why": why.name()})).collect::<Vec<_>>(),

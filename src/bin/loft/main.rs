@@ -62,7 +62,7 @@ fn run() -> Exit {
     match act(&invocation) {
         Ok(exit) => exit,
         Err(failure) => {
-            output::tell(&failure.render());
+            output::tell(&failure.examined_by(doctor::command(&invocation)).render());
             Exit::Stopped
         }
     }

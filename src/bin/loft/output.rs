@@ -61,3 +61,9 @@ pub fn tell_panic(info: &PanicHookInfo<'_>) {
     let what = info.payload().downcast_ref::<&'static str>().map(|text| format!(": {text}")).unwrap_or_default();
     tell(&printable(&format!("error: loft has a bug{place}{what}; please report it with what you ran\n")));
 }
+
+/// As a shell takes it for one word that means itself.
+pub fn shell_word(text: &str) -> String {
+    let is_plain = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._/:%".contains(c));
+    if is_plain { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}

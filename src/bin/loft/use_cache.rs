@@ -102,12 +102,17 @@ fn told(installed: &Installed, reading: &Reading) {
     let file = installed.file.display();
     let text = match (&installed.changed, &installed.backup) {
         (false, _) => format!("{file} says all of it already; nothing was changed.\n"),
-        (true, Some(backup)) => format!("{file}: added; what it was before is in {}.\n", backup.display()),
+        (true, Some(backup)) => {
+            let done = if installed.replaced.is_some() { "changed" } else { "added" };
+            format!("{file}: {done}; what it was before is in {}.\n", backup.display())
+        }
         (true, None) => format!("{file}: made.\n"),
     };
     tell(&printable(&text));
     if installed.changed {
-        tell(&format!("Nix now reads {} and believes {}.\n", reading.substituter.as_str(), names(reading)));
+        let instead = installed.replaced.as_ref().map(|old| format!(" instead of {old}")).unwrap_or_default();
+        let url = reading.substituter.as_str();
+        tell(&printable(&format!("Nix now reads {url}{instead} and believes {}.\n", names(reading))));
     }
     for unread in &installed.unread {
         tell(&printable(&format!("warning: {} is included and could not be read\n", unread.display())));
@@ -186,6 +191,7 @@ fn object(reading: &Reading, installed: Option<&Installed>) -> serde_json::Value
         "netrc_file": reading.netrc_file.as_ref().map(|file| file.display().to_string()),
         "file": installed.map(|installed| installed.file.display().to_string()),
         "changed": installed.map(|installed| installed.changed),
+        "replaced": installed.and_then(|installed| installed.replaced.as_ref()),
         "backup": installed.and_then(|installed| installed.backup.as_ref()).map(|file| file.display().to_string()),
     })
 }

@@ -83,6 +83,12 @@ impl Address {
         format!("{}{}{slash}{}", self.origin, self.path, encode_query(query))
     }
 
+    /// The URL of the service, where all buckets are; nothing where the host is this bucket's own.
+    pub fn service(&self) -> Option<String> {
+        let base = self.path.strip_suffix(&self.bucket)?;
+        Some(format!("{}{base}/", self.origin))
+    }
+
     /// An object as `x-amz-copy-source` names it.
     pub fn copy_source(&self, key: &str) -> Result<String, Cause> {
         check_segments(key).map_err(Cause::Key)?;

@@ -404,6 +404,10 @@ impl Bucket for S3 {
         S3::create(self).await.map_err(|cause| self.error("create", "the bucket", cause))
     }
 
+    async fn siblings(&self) -> Result<Vec<String>, BucketError> {
+        S3::siblings(self).await.map_err(|cause| self.error("list", "all buckets", cause))
+    }
+
     async fn open_to_all(&self) -> Result<Switch, BucketError> {
         S3::open_to_all(self).await.map_err(|cause| self.error("let everybody read", "all objects", cause))
     }

@@ -1,7 +1,7 @@
 //! The bucket itself, rather than its objects: making it, and Garage's switch for public reading.
 
 use super::client::Request;
-use super::{Cause, RequestKind, S3};
+use super::{Cause, RequestKind, S3, xml};
 use crate::bucket::Switch;
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -29,6 +29,13 @@ impl S3 {
             None if answer.status.is_success() => Ok(true),
             _ => Err(answer.cause()),
         }
+    }
+
+    pub(super) async fn siblings(&self) -> Result<Vec<String>, Cause> {
+        let Some(url) = self.client.address.service() else { return Ok(Vec::new()) };
+        let answer = self.client.send_ok(Request::new(RequestKind::List, Method::GET, url)).await?;
+        let all: xml::AllBuckets = xml::read("ListAllMyBucketsResult", &answer.body).map_err(Cause::Garbled)?;
+        Ok(all.buckets.buckets.into_iter().map(|bucket| bucket.name).collect())
     }
 
     /// Garage has no policies, so that its websites are all there is to public reading. Where policies are known, a

@@ -81,6 +81,25 @@ pub(super) struct ListedPart {
     pub size: u64,
 }
 
+/// `ListAllMyBucketsResult`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct AllBuckets {
+    pub buckets: Buckets,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Buckets {
+    #[serde(default, rename = "Bucket")]
+    pub buckets: Vec<ListedBucket>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListedBucket {
+    pub name: String,
+}
+
 /// `InitiateMultipartUploadResult`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -103,6 +103,8 @@ pub struct Own {
     pub is_website: bool,
     /// These credentials may not look at or change that.
     pub is_not_owner: bool,
+    /// Names of other buckets that these credentials can see.
+    pub siblings: &'static [&'static str],
 }
 
 #[derive(Default)]

@@ -3,7 +3,7 @@
 use super::fixture_store::FixtureStore;
 use super::memory::Memory;
 use super::s3_server::{ACCESS_KEY, BUCKET, REGION, S3Server, SECRET_KEY};
-use loft::bucket::CacheInfo;
+use loft::bucket::{CacheInfo, Key};
 use loft::clock::SystemClock;
 use loft::config::{Flags, Sources};
 use loft::doctor::{Check, Code, Finding, Machine, Outcome, Patient, Space, examine};
@@ -23,6 +23,7 @@ pub struct Has {
     pub space: Space,
     pub memory: u64,
     pub descriptors: u64,
+    pub may_write: bool,
 }
 
 impl Machine for Has {
@@ -36,6 +37,10 @@ impl Machine for Has {
 
     fn descriptors(&self) -> Option<u64> {
         Some(self.descriptors)
+    }
+
+    fn may_write(&self, _directory: &Path) -> bool {
+        self.may_write
     }
 }
 
@@ -51,6 +56,10 @@ pub struct Ward {
     pub offline: bool,
     pub probe: bool,
     pub patience: Duration,
+    /// What may stay behind, where deletion is denied.
+    pub leaves: BTreeSet<Key>,
+    /// How many uploads stay open, where none may be aborted.
+    pub leaves_uploads: usize,
     /// Lines of `[s3]` and `[loft]`.
     pub s3: BTreeMap<&'static str, String>,
     pub loft: BTreeMap<&'static str, String>,
@@ -100,10 +109,17 @@ impl Ward {
             ]),
             more: String::new(),
             environment: environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-            has: Has { space: Space { bytes: 1 << 40, files: None }, memory: 8 << 30, descriptors: 1024 },
+            has: Has {
+                space: Space { bytes: 1 << 40, files: None },
+                memory: 8 << 30,
+                descriptors: 1024,
+                may_write: true,
+            },
             offline: false,
             probe: true,
             patience: Duration::from_secs(5),
+            leaves: BTreeSet::new(),
+            leaves_uploads: 0,
             server,
             store,
             key,
@@ -198,10 +214,10 @@ impl Ward {
         };
         let before = self.server.memory.contents();
         let found = examine(&patient).await;
-        let probes = |key: &loft::bucket::Key| key.as_str().starts_with("loft/v1/probe/");
         let mut after = self.server.memory.contents();
-        after.retain(|key, _| !probes(key) || before.contains_key(key));
+        after.retain(|key, _| !self.leaves.contains(key) || before.contains_key(key));
         assert_eq!(after, before, "the examination changed the cache");
+        assert_eq!(self.server.memory.open_parts().len(), self.leaves_uploads, "uploads stay open");
         Found(found)
     }
 }

@@ -263,6 +263,15 @@ async fn carry_out(memory: &Memory, seen: &Seen) -> Result<Answer, BucketError> 
     if seen.method == Method::PUT && key.is_empty() && query.is_empty() {
         return Ok(create(memory, bucket));
     }
+    if seen.method == Method::GET && rest.is_empty() {
+        let mine = (!own.is_missing).then_some(&BUCKET);
+        let bucket = |name: &&str| format!("<Bucket><CreationDate>x</CreationDate><Name>{name}</Name></Bucket>");
+        let buckets: String = own.siblings.iter().chain(mine).map(bucket).collect();
+        let owner = "<Owner><DisplayName>x</DisplayName></Owner>";
+        return Ok(xml(format!(
+            "<ListAllMyBucketsResult>{owner}<Buckets>{buckets}</Buckets></ListAllMyBucketsResult>"
+        )));
+    }
     if bucket != BUCKET || own.is_missing {
         return Ok(refuse(404, "NoSuchBucket", "no such bucket"));
     }
@@ -429,6 +438,10 @@ fn lifecycle(memory: &Memory) -> Answer {
         body.push_str(&format!("<Filter><Prefix>{}</Prefix></Filter>", rule.prefix));
         if let Some(days) = rule.expires.as_deref().and_then(|text| text.split(' ').nth(1)) {
             body.push_str(&format!("<Expiration><Days>{days}</Days></Expiration>"));
+        }
+        if let Some(days) = rule.archives.as_deref().and_then(|text| text.split(' ').nth(3)) {
+            let to = format!("<Days>{days}</Days><StorageClass>GLACIER</StorageClass>");
+            body.push_str(&format!("<Transition>{to}</Transition>"));
         }
         if let Some(days) = rule.aborts_uploads_after {
             let after = format!("<DaysAfterInitiation>{days}</DaysAfterInitiation>");

@@ -20,6 +20,8 @@ pub struct Garage {
     pub web: String,
     /// The same without the bucket's name in the host, as a mistyped endpoint has it.
     pub web_port: u16,
+    /// Where its nodes talk to each other, which is not HTTP.
+    pub rpc_port: u16,
     program: PathBuf,
     server: Mutex<Server>,
 }
@@ -37,7 +39,7 @@ impl Garage {
     fn start_in(time: Option<&Time>) -> Self {
         let program = find();
         let bucket = |api| Bucket { time: time.cloned(), ..bucket(api) };
-        let (server, [api, _, web]) = Server::start(
+        let (server, [api, rpc, web]) = Server::start(
             &program,
             Duration::from_secs(20),
             |command, data, ports| {
@@ -61,6 +63,7 @@ impl Garage {
             // Garage takes the bucket's name from the host; curl resolves names below localhost to loopback.
             web: format!("http://{BUCKET}.localhost:{web}"),
             web_port: web,
+            rpc_port: rpc,
             program,
             server: Mutex::new(server),
         };

@@ -26,7 +26,8 @@ pub struct Init {
     /// The same, as the other commands take it
     #[arg(long, value_name = "URL", conflicts_with = "url")]
     pub to: Option<String>,
-    /// Let everybody read the bucket, at this web address of it: http://nix-cache.localhost:3902, say
+    /// Let everybody read the bucket, at this web address of it: http://nix-cache.localhost:3902, say. While nobody can read
+    /// there, nothing is written on this machine
     #[arg(long, value_name = "URL")]
     pub public: Option<String>,
     /// Sign with the secret key in this file, which is made if it is not there [default: ~/.config/loft/NAME.secret]

@@ -73,8 +73,8 @@ pub(super) async fn check_files(settings: &S3Settings) -> Vec<(&'static str, Str
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Whose {
     pub source: &'static str,
-    /// The beginning of the access key's id, which is no secret but need not be in every log.
-    pub id: String,
+    /// The access key's id, which is no secret but need not be in every log.
+    pub access_key: String,
     pub expires: Option<SystemTime>,
     pub is_temporary: bool,
     /// Sources that were asked before, and why they did not do.
@@ -88,7 +88,7 @@ pub(super) async fn whose(settings: &S3Settings, env: &BTreeMap<String, String>)
     match Sources::new(settings, env.clone(), trust).ask(&mut tried).await {
         Some((source, credential)) => Ok(Whose {
             source: source.name(),
-            id: credential.access_key_id.chars().take(4).chain(['…']).collect(),
+            access_key: credential.access_key_id.clone(),
             expires: credential.expires_in.map(Timestamp::as_system_time),
             is_temporary: credential.session_token.is_some(),
             passed_over: tried,
