@@ -46,6 +46,14 @@ impl NarUrl {
         (Self::fresh(nar_hash, id, compression) == *self).then_some(id)
     }
 
+    /// The NarHash that `fresh` was given for this URL; nothing where something else made it.
+    pub fn nar_hash(&self) -> Option<Sha256> {
+        let (hash, rest) = self.0.strip_prefix("nar/")?.split_once('-')?;
+        let (id, _) = rest.split_once('.')?;
+        Ulid::from_string(id).ok()?;
+        Sha256::parse_digits(hash).ok().filter(|parsed| parsed.to_nix32() == hash)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
