@@ -259,20 +259,15 @@ async fn links_of(reader: &Reader, mut page: Vec<ObjectInfo>) -> Result<Vec<(Obj
     Ok(reader.read(page).await?.into_iter().filter_map(link).collect())
 }
 
-/// Writes these links; those that could not be written name NARs that must stay.
+/// Writes these links; those that could not be written name NARs that must stay. (Once interrupted, no NAR goes.)
 pub async fn relink(ends: &Ends, options: &Options, links: &[Relink]) -> HashSet<NarUrl> {
     let mut failed = HashSet::new();
     let mut writes = stream::iter(links)
-        .map(|link| async move {
-            let is_written = match options.interrupt.is_raised() {
-                true => false,
-                false => told(ends, put_link(ends.bucket.as_ref(), &link.key, &link.to).await),
-            };
-            (link, is_written)
-        })
+        .take_while(|_| std::future::ready(!options.interrupt.is_raised()))
+        .map(|link| async move { (link, put_link(ends.bucket.as_ref(), &link.key, &link.to).await) })
         .buffer_unordered(PARALLEL);
-    while let Some((link, is_written)) = writes.next().await {
-        if !is_written {
+    while let Some((link, result)) = writes.next().await {
+        if !told(ends, result) {
             failed.insert(link.from.clone());
         }
     }
