@@ -104,6 +104,23 @@ mod tests {
     }
 
     #[test]
+    fn tells_the_nar_hash_that_it_was_made_of() {
+        let hash = Sha256::of(b"a NAR");
+        let fresh = NarUrl::fresh(&hash, Ulid::from_parts(1, 2), Compression::Xz);
+        assert_eq!(fresh.nar_hash(), Some(hash));
+        let text = fresh.as_str();
+        for other in [
+            "nar/1w1fff338fvdw53sqgamddn1b2xgds473pv6y13gizdbqjv4i5p3.nar.xz".to_owned(),
+            text.replace("-0", "-u"),
+            text.replace("nar/", "nar/x"),
+            text.replace("nar/", "nar/x/"),
+            format!("nar/{}-{}.nar", hash.to_hex(), Ulid::from_parts(1, 2)),
+        ] {
+            assert_eq!(NarUrl::parse(&other).unwrap().nar_hash(), None, "{other}");
+        }
+    }
+
+    #[test]
     fn refuses_what_readers_could_take_differently() {
         let long = format!("nar/{}", "x".repeat(1021));
         for (url, fault) in [
