@@ -297,12 +297,6 @@ fn weeks_of_trouble() {
     run_all(seeds(0..half()));
 }
 
-/// A prune puts back what another one is about to delete, and later ones on its machine know of that from its ledger.
-#[test]
-fn what_was_put_back_is_known_to_later_prunes() {
-    run_all(903_143..903_144);
-}
-
 /// Beside the other half, for machines with two cores.
 #[test]
 fn more_weeks_of_trouble() {
