@@ -137,6 +137,12 @@ impl Key {
         Ulid::from_string(last).ok()
     }
 
+    /// Whose debug information it tells the place of.
+    pub fn build_id(&self) -> Option<BuildId> {
+        let id = self.0.strip_prefix("debuginfo/")?;
+        BuildId::parse(id.strip_suffix(".debug").unwrap_or(id))
+    }
+
     /// Whether it is one of loft's own objects.
     pub fn is_record(&self) -> bool {
         self.0.starts_with("loft/v1/")
@@ -153,11 +159,8 @@ impl Key {
         if let Some(derivation) = text.strip_prefix("log/").and_then(|name| StorePath::parse(name).ok()) {
             return Kind::Log(derivation);
         }
-        if let Some(id) = text.strip_prefix("debuginfo/") {
-            let id = id.strip_suffix(".debug").unwrap_or(id);
-            return BuildId::parse(id).map_or(Kind::Foreign, |_| Kind::DebugInfo);
-        }
         match text {
+            _ if self.build_id().is_some() => Kind::DebugInfo,
             _ if text.starts_with("nar/") => Kind::Nar,
             _ if text.starts_with("loft/v1/lease/") => Kind::Lease,
             _ if text.starts_with("loft/v1/sweep/") => Kind::Sweep,

@@ -22,6 +22,7 @@ pub fn parse(dir: &StoreDir, hash: &PathHash, bytes: &[u8]) -> Result<NarInfo, U
 pub struct Remnants {
     pub references: Vec<PathHash>,
     pub url: Option<NarUrl>,
+    pub deriver: Option<StorePath>,
 }
 
 /// Line by line, whatever stands around.
@@ -35,6 +36,9 @@ pub fn remnants(bytes: &[u8]) -> Remnants {
         if let Some(url) = line.strip_prefix("URL:") {
             found.url = NarUrl::parse(url.trim()).ok().or(found.url);
         }
+        if let Some(name) = line.strip_prefix("Deriver:") {
+            found.deriver = StorePath::parse(name.trim()).ok().or(found.deriver);
+        }
     }
     found
 }
@@ -46,10 +50,13 @@ mod tests {
     #[test]
     fn what_is_left_of_a_damaged_narinfo_is_seen() {
         let hash = "0c0ngrnyz7b7w2hzwzvhyzxqdqz3dnya";
-        let text = format!("StorePath: \u{1}\nURL: nar/a.nar.br\nCompression: br\nReferences: {hash}-a b {hash}-c\n");
+        let text = format!(
+            "StorePath: \u{1}\nURL: nar/a.nar.br\nCompression: br\nReferences: {hash}-a b {hash}-c\nDeriver: {hash}-a.drv\n"
+        );
         let found = remnants(text.as_bytes());
         assert_eq!(found.url, NarUrl::parse("nar/a.nar.br").ok());
         assert_eq!(found.references, vec![PathHash::parse(hash).unwrap(); 2]);
+        assert_eq!(found.deriver, StorePath::parse(&format!("{hash}-a.drv")).ok());
         assert_eq!(remnants(b"\xff\xfe\0"), Remnants::default());
     }
 }

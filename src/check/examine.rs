@@ -3,7 +3,7 @@
 use super::finding::{Finding, Kind};
 use crate::bucket::{Key, ObjectInfo};
 use crate::catalog::{self, Read, Unusable};
-use crate::nix::{NarInfo, NarUrl, PathHash, PublicKey, Sha256, StoreDir};
+use crate::nix::{NarInfo, NarUrl, PathHash, PublicKey, Sha256, StoreDir, StorePath};
 use crate::prune::graph::Links;
 use crate::remedy::chain;
 
@@ -21,9 +21,19 @@ pub struct Examined {
     /// What it says of its NAR; of a malformed one, what is left of it.
     pub claim: Option<Claim>,
     pub findings: Vec<Finding>,
+    /// What built it, as far as it can be told.
+    pub deriver: Deriver,
     /// The NarHash to trust when it is to be replaced; `None` in here: any.
     pub ruined: Option<Option<Sha256>>,
     pub info: Option<NarInfo>,
+}
+
+/// A narinfo's word on its derivation.
+pub enum Deriver {
+    Named(StorePath),
+    None,
+    /// It is damaged, and may have named any.
+    Unknown,
 }
 
 /// A narinfo's word on its NAR.
@@ -83,7 +93,8 @@ impl Judge {
         let claim = Claim { url: info.url.clone(), file_size: info.file_size, nar_hash: Some(info.nar_hash) };
         let references = info.references.iter().map(|reference| reference.hash_part()).collect();
         let links = Links { references, nar: None, size: 0, is_damaged: false };
-        Examined { hash, object, links, claim: Some(claim), findings, ruined, info: Some(info) }
+        let deriver = info.deriver.clone().map_or(Deriver::None, Deriver::Named);
+        Examined { hash, object, links, claim: Some(claim), findings, deriver, ruined, info: Some(info) }
     }
 }
 
@@ -105,6 +116,7 @@ fn malformed(hash: PathHash, object: ObjectInfo, bytes: &[u8], kind: Kind, probl
         links: Links { references: left.references, nar: None, size: 0, is_damaged: true },
         claim: left.url.map(|url| Claim { url, file_size: None, nar_hash: None }),
         findings: vec![finding],
+        deriver: left.deriver.map_or(Deriver::Unknown, Deriver::Named),
         ruined,
         info: None,
     }

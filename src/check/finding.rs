@@ -102,6 +102,15 @@ kinds! {
     ListingUnreferenced = "F5" "listing_unreferenced" Garbage,
         "it takes room",
         "loft prune";
+    LogUnreferenced = "F5" "log_unreferenced" Garbage,
+        "it takes room; somebody may have put it there by hand, as nix store copy-log does of a build that failed",
+        "loft prune: it deletes logs that are older than the retention";
+    DebugInfoDangling = "F5" "debug_info_dangling" Garbage,
+        "debuggers that ask for this build id fail to fetch what they are told to",
+        "loft prune; pushing the path again writes it anew where debug_info is set";
+    DebugInfoMalformed = "F5" "debug_info_malformed" Note,
+        "debuggers that ask for this build id find nothing; no prune touches it",
+        "push the path that has this debug information again, or remove the object";
     LeaseStale = "F6" "lease_stale" Garbage,
         "a push ended without its goodbye; nothing heeds the lease any more",
         "loft prune";

@@ -1,12 +1,14 @@
 //! Checking a bucket: whether all that it promises holds, and mending what does not (docs/checking.md).
 //!
-//! what the bucket is → narinfos, each by itself → the NARs' listing → records → what refers to what → the NARs' data
+//! what the bucket is → narinfos, each by itself → the NARs' listing → logs and debug information → records → what refers
+//! to what → the NARs' data
 //!
 //! Findings are told as they come; what can be mended is kept for [`repair`].
 
 mod data;
 mod error;
 mod examine;
+mod extras;
 mod finding;
 mod links;
 mod narinfos;
@@ -34,6 +36,7 @@ use crate::nix::{PathHash, PublicKey, Sha256, StorePath};
 use crate::push::Interrupt;
 use crate::report::Report;
 use examine::Judge;
+use extras::Extras;
 use opening::Opened;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -141,6 +144,7 @@ struct Check<'a> {
     opened: Opened,
     reader: Reader,
     tables: Tables,
+    extras: Extras,
     checked: Checked,
 }
 
@@ -151,11 +155,14 @@ impl<'a> Check<'a> {
         let mut opened = opening::open(ends, options, &mut early, &mut checked.damages).await?;
         let reader = Reader::new(ends.bucket.clone(), ends.ledger.clone(), opened.identity.clone());
         checked.quirks = opened.quirks.take();
-        let mut check = Self { ends, options, opened, reader, tables: Tables::default(), checked };
+        let mut check =
+            Self { ends, options, opened, reader, tables: Tables::default(), extras: Extras::default(), checked };
         early.into_iter().for_each(|finding| check.tell(finding));
         let judge = Judge { dir: check.opened.dir.clone(), keys: options.public_keys.clone() };
+        check.extras = Extras::look(ends).await?;
         narinfos::look(&mut check, Arc::new(judge)).await?;
         nars::look(&mut check).await?;
+        extras::judge(&mut check).await?;
         check.judge_absent_cache_info().await?;
         let records = records::look(&mut check).await?;
         nars::confirm(&mut check).await?;

@@ -33,10 +33,12 @@ pub async fn look(check: &mut Check<'_>, judge: Arc<Judge>) -> Result<(), CheckE
         })
         .try_buffer_unordered(PARALLEL);
     while let Some((examined, found)) = portions.try_next().await? {
-        listings.extend(found);
         for examined in examined {
+            check.extras.named(&examined.deriver);
             check.note(examined);
         }
+        // A narinfo stands right after its listing, so few are left of each portion.
+        listings.extend(found.into_iter().filter(|hash| !check.tables.has(hash)));
         let count = check.checked.counts.paths;
         check.ends.report.event(Event::Looked { what: "narinfos", count });
     }
@@ -91,7 +93,7 @@ async fn judged(
 
 impl Check<'_> {
     fn note(&mut self, examined: Examined) {
-        let Examined { hash, object, links, claim, findings, ruined, info } = examined;
+        let Examined { hash, object, links, claim, findings, ruined, info, .. } = examined;
         self.checked.counts.paths += 1;
         let is_double = self.tables.read(&hash, &object, &links, claim.as_ref());
         findings.into_iter().for_each(|finding| self.tell(finding));

@@ -99,6 +99,11 @@ impl Tables {
         self.graph.find(hash).is_some_and(|id| self.graph.is_visible(id))
     }
 
+    /// Whether a narinfo points at this NAR, and it is there.
+    pub fn has_listed_nar(&self, key: &str) -> bool {
+        self.find_nar(key).is_some_and(|nar| self.nars[nar as usize].size != ABSENT)
+    }
+
     pub fn has_nar(&self, key: &str) -> bool {
         self.find_nar(key).is_some()
     }

@@ -46,6 +46,14 @@ impl NarUrl {
         (Self::fresh(nar_hash, id, compression) == *self).then_some(id)
     }
 
+    /// The NarHash that `fresh` was given for this URL; nothing where something else made it.
+    pub fn nar_hash(&self) -> Option<Sha256> {
+        let (hash, rest) = self.0.strip_prefix("nar/")?.split_once('-')?;
+        let (id, _) = rest.split_once('.')?;
+        Ulid::from_string(id).ok()?;
+        Sha256::parse_digits(hash).ok().filter(|parsed| parsed.to_nix32() == hash)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -92,6 +100,23 @@ mod tests {
             "nar/a~b!c.nar",
         ] {
             assert_eq!(NarUrl::parse(url).unwrap().as_str(), url);
+        }
+    }
+
+    #[test]
+    fn tells_the_nar_hash_that_it_was_made_of() {
+        let hash = Sha256::of(b"a NAR");
+        let fresh = NarUrl::fresh(&hash, Ulid::from_parts(1, 2), Compression::Xz);
+        assert_eq!(fresh.nar_hash(), Some(hash));
+        let text = fresh.as_str();
+        for other in [
+            "nar/1w1fff338fvdw53sqgamddn1b2xgds473pv6y13gizdbqjv4i5p3.nar.xz".to_owned(),
+            text.replace("-0", "-u"),
+            text.replace("nar/", "nar/x"),
+            text.replace("nar/", "nar/x/"),
+            format!("nar/{}-{}.nar", hash.to_hex(), Ulid::from_parts(1, 2)),
+        ] {
+            assert_eq!(NarUrl::parse(&other).unwrap().nar_hash(), None, "{other}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! What is in the bucket, as far as pruning goes: looked at once for the plan, and again before anything is deleted.
 
 use super::error::PruneError;
+use super::extras::Extras;
 use super::graph::{Graph, Id, Links};
 use super::guard::{Opened, check_stamp};
 use super::records::{Ages, Records};
@@ -17,7 +18,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 /// More unreferenced NARs than this are left for the next prune, and so is what a trash record would have to name.
-const MOST_ORPHANS: usize = 100_000;
+pub const MOST_ORPHANS: usize = 100_000;
 
 /// See the module's head.
 pub struct Contents {
@@ -29,8 +30,8 @@ pub struct Contents {
     pub nar_unknown: bool,
     /// NARs that no narinfo pointed at, by URL.
     pub orphans: HashMap<NarUrl, Orphan>,
-    /// Listings (`.ls`) whose narinfo is not there.
-    pub lone_listings: Vec<(PathHash, ObjectInfo)>,
+    /// Logs, listings and links that are of no use any more.
+    pub extras: Extras,
     /// All NARs.
     pub nars: u64,
     /// Their bytes as stored.
@@ -69,13 +70,13 @@ impl Contents {
     pub async fn look(ends: &Ends, options: &Options, opened: Opened) -> Result<Self, PruneError> {
         let reader = Reader::new(ends.bucket.clone(), ends.ledger.clone(), opened.identity.clone());
         let mut contents = Self {
+            extras: Extras::new(options, opened.now),
             opened,
             retention: options.retention,
             graph: Graph::default(),
             records: Records::default(),
             nar_unknown: false,
             orphans: HashMap::new(),
-            lone_listings: Vec::new(),
             nars: 0,
             stored: 0,
             trash: Vec::new(),
@@ -86,7 +87,9 @@ impl Contents {
             left_over: Vec::new(),
             reader,
         };
+        contents.extras.look_at_logs(ends).await?;
         contents.look_again(ends, &HashSet::new()).await?;
+        contents.extras.look_at_links(ends, &contents.reader, &contents.graph).await?;
         contents.look_at_nars(ends).await?;
         contents.look_at_trash(ends).await?;
         contents.look_at_remains(ends).await?;
@@ -118,10 +121,12 @@ impl Contents {
     pub async fn tidy_ledger(&self) {
         let there: HashSet<PathHash> = self.graph.visible().map(|id| self.graph.hash(id)).collect();
         let records = self.records.seen().clone();
+        let is_link_there = self.extras.link_check();
         self.reader
             .forget_others(move |key| match Key::listed(key).kind() {
                 Kind::NarInfo(hash) => there.contains(&hash),
                 Kind::Push | Kind::Pin => records.contains(&Key::listed(key)),
+                Kind::DebugInfo => is_link_there(key),
                 _ => true,
             })
             .await;
@@ -133,14 +138,13 @@ impl Contents {
         wanted: &HashSet<PathHash>,
     ) -> Result<HashMap<PathHash, ObjectInfo>, PruneError> {
         let mut found = HashMap::new();
-        let mut listings = HashMap::new();
         let mut count = 0;
-        self.graph.begin_round();
+        let is_first = self.graph.begin_round() == 1;
         let mut pages = nar_info_pages(ends.bucket.as_ref());
         while let Some(page) = pages.try_next().await? {
             // Reading takes long in a large bucket, and pushes go on meanwhile.
             let clock = ends.bucket.now().await?;
-            let mut new = Vec::new();
+            let (mut new, mut listings) = (Vec::new(), Vec::new());
             for object in page {
                 match object.key.kind() {
                     Kind::NarInfo(hash) => {
@@ -153,7 +157,8 @@ impl Contents {
                             new.push(object);
                         }
                     }
-                    Kind::Listing(hash) => drop(listings.insert(hash, object)),
+                    // A younger one than the first look's is younger than any that goes.
+                    Kind::Listing(hash) if is_first => listings.push((hash, object)),
                     _ => {}
                 }
             }
@@ -170,21 +175,26 @@ impl Contents {
                     *found = object;
                 }
             }
+            // A narinfo stands right after its listing, so few are left of each page.
+            listings.retain(|(hash, _)| !self.graph.was_seen(hash));
+            self.extras.add_listings(listings);
             ends.report.event(Event::Looked { what: "narinfos", count });
         }
-        listings.retain(|hash, _| !self.graph.find(hash).is_some_and(|id| self.graph.is_visible(id)));
-        self.lone_listings = listings.into_iter().collect();
+        self.extras.drop_listings_of_known(&self.graph);
         Ok(found)
     }
 
     fn links(&mut self, hash: &PathHash, bytes: &Bytes) -> Links {
         match catalog::parse(&self.opened.dir, hash, bytes) {
-            Ok(info) => Links {
-                references: info.references.iter().map(|reference| reference.hash_part()).collect(),
-                size: info.file_size.unwrap_or(info.nar_size.get()),
-                nar: Some(info.url),
-                is_damaged: false,
-            },
+            Ok(info) => {
+                info.deriver.iter().for_each(|deriver| self.extras.names_log(deriver));
+                Links {
+                    references: info.references.iter().map(|reference| reference.hash_part()).collect(),
+                    size: info.file_size.unwrap_or(info.nar_size.get()),
+                    nar: Some(info.url),
+                    is_damaged: false,
+                }
+            }
             Err(_) => self.damaged_links(bytes),
         }
     }
@@ -192,6 +202,10 @@ impl Contents {
     fn damaged_links(&mut self, bytes: &[u8]) -> Links {
         let left = catalog::remnants(bytes);
         self.nar_unknown |= left.url.is_none();
+        match &left.deriver {
+            Some(deriver) => self.extras.names_log(deriver),
+            None => self.extras.may_name_any_log(),
+        }
         Links { references: left.references, nar: left.url, size: 0, is_damaged: true }
     }
 
@@ -201,7 +215,9 @@ impl Contents {
             for object in page {
                 self.nars += 1;
                 self.stored += object.size;
-                if self.graph.saw_nar(object.key.as_str(), object.size) {
+                let is_pointed_at = self.graph.saw_nar(object.key.as_str(), object.size);
+                self.extras.saw_nar(object.key.as_str(), is_pointed_at);
+                if is_pointed_at {
                     continue;
                 }
                 // What no narinfo could name is not ours.
@@ -231,8 +247,14 @@ impl Contents {
                 Err(error @ crate::record::RecordError::Newer { .. }) => return Err(error.into()),
                 Err(_) => continue,
             };
-            let removed = record.removed.iter().filter_map(|removed| catalog::remnants(&removed.bytes()).url);
-            for url in removed.chain(record.orphans.iter().cloned()) {
+            let mut urls = record.orphans;
+            for removed in &record.removed {
+                let left = catalog::remnants(&removed.bytes());
+                left.deriver.iter().for_each(|deriver| self.extras.names_log(deriver));
+                self.extras.is_in_trash(&removed.path);
+                urls.extend(left.url);
+            }
+            for url in urls {
                 if let Some(orphan) = self.orphans.get_mut(&url) {
                     // The newest: something may have pointed at it in between.
                     orphan.trashed = Some(object.modified);

@@ -6,6 +6,7 @@
 use super::contents::{Contents, Orphan, Trash};
 use super::decide::FLOOR;
 use super::error::PruneError;
+use super::extras::{self, Due};
 use super::{Ends, Options, Summary};
 use crate::bucket::{BucketError, Key, Upload};
 use crate::nix::NarUrl;
@@ -21,8 +22,8 @@ const ABANDONED: Duration = Duration::from_secs(48 * 60 * 60);
 /// of its machine may be off by an hour.
 const BEFORE_LEASE: Duration = Duration::from_secs(25 * 60 * 60);
 /// A delete of garbage that is on its way for longer is refused: other programs may write a key again.
-const DELETE_WITHIN: Duration = Duration::from_secs(60);
-const PARALLEL: usize = 32;
+pub const DELETE_WITHIN: Duration = Duration::from_secs(60);
+pub const PARALLEL: usize = 32;
 
 /// What is garbage in a bucket.
 #[derive(Debug, Default)]
@@ -34,8 +35,10 @@ pub struct Garbage {
     /// Bytes of all NARs that nothing points at, whenever they go.
     pub bytes: u64,
     pub uploads: Vec<Upload>,
-    /// Records that have expired or that crashed prunes have left, and listings of removed paths.
+    /// Records that have expired or that crashed prunes have left.
     pub records: Vec<Key>,
+    /// Logs, listings and links that are of no use any more.
+    pub extras: Due,
 }
 
 /// A pure function of what is in the bucket; asked again before anything is deleted.
@@ -67,9 +70,7 @@ pub fn find(contents: &Contents, options: &Options) -> Garbage {
     let uploads = contents.uploads.iter().filter(|(_, began)| old(*began, ABANDONED) && is_nobodys(*began));
     garbage.uploads = uploads.map(|(upload, _)| upload.clone()).collect();
     garbage.records = contents.records.stale.iter().chain(&contents.left_over).cloned().collect();
-    // As long as its path may come back, so may its listing be wanted.
-    let lone = contents.lone_listings.iter().filter(|(_, object)| old(object.modified, grace.max(FLOOR)));
-    garbage.records.extend(lone.map(|(_, object)| object.key.clone()));
+    garbage.extras = contents.extras.due(&pointed_at, is_nobodys);
     garbage
 }
 
@@ -81,8 +82,9 @@ pub async fn collect(
     garbage: &Garbage,
     summary: &mut Summary,
 ) -> Result<(), PruneError> {
-    let mut failures = 0;
-    let mut nars = stream::iter(&garbage.due)
+    let named = extras::relink(ends, options, &garbage.extras.relink).await;
+    let mut failures = named.len() as u64;
+    let mut nars = stream::iter(garbage.due.iter().filter(|(url, _)| !named.contains(url)))
         .take_while(|_| std::future::ready(!options.interrupt.is_raised()))
         .map(|(url, orphan)| async move {
             let key = Key::nar(url);
@@ -109,6 +111,21 @@ pub async fn collect(
             false => summary.failed += 1,
         }
     }
+    let now = contents.opened.now;
+    let mut old = stream::iter(&garbage.extras.delete)
+        .take_while(|_| std::future::ready(!options.interrupt.is_raised()))
+        .map(|(key, age)| extras::delete_old(ends.bucket.as_ref(), now, key, *age))
+        .buffer_unordered(PARALLEL);
+    while let Some(result) = old.next().await {
+        match result {
+            Ok(is_deleted) => summary.records += u64::from(is_deleted),
+            Err(error) => {
+                told(ends, Err(error));
+                summary.failed += 1;
+            }
+        }
+    }
+    drop(old);
     // A trash record is needed for as long as a NAR that it names is there.
     let grace = options.nar_grace + SWEEP_LIFE;
     let all_gone = failures == 0 && !options.interrupt.is_raised() && is_settled(contents, garbage, grace);
@@ -136,7 +153,7 @@ fn is_settled(contents: &Contents, garbage: &Garbage, grace: Duration) -> bool {
     garbage.due.len() == trashed || contents.records.oldest_lease().is_none() && !contents.nar_unknown
 }
 
-fn told(ends: &Ends, result: Result<(), BucketError>) -> bool {
+pub fn told(ends: &Ends, result: Result<(), BucketError>) -> bool {
     if let Err(error) = &result {
         ends.report.event(Event::Warning { message: &chain(error) });
     }

@@ -71,9 +71,10 @@ impl Marks {
 }
 
 impl Graph {
-    /// A listing begins; what it does not show has gone.
-    pub fn begin_round(&mut self) {
+    /// A listing begins; what it does not show has gone. Which one it is, from 1.
+    pub fn begin_round(&mut self) -> u32 {
         self.round += 1;
+        self.round
     }
 
     /// A listing shows this narinfo. Whether it is a version that has not been read yet.
@@ -133,6 +134,11 @@ impl Graph {
     pub fn is_visible(&self, id: Id) -> bool {
         let node = &self.nodes[id as usize];
         node.seen > 0 && node.seen == self.round
+    }
+
+    /// Whether any listing so far has shown this narinfo.
+    pub fn was_seen(&self, hash: &PathHash) -> bool {
+        self.find(hash).is_some_and(|id| self.nodes[id as usize].seen > 0)
     }
 
     pub fn is_damaged(&self, id: Id) -> bool {

@@ -9,6 +9,7 @@
 mod contents;
 mod decide;
 mod error;
+mod extras;
 mod garbage;
 pub(crate) mod graph;
 mod guard;
@@ -124,6 +125,7 @@ pub struct Counts {
     pub due: u64,
     pub due_bytes: u64,
     pub uploads: u64,
+    /// Records that have expired; logs, listings and links that are of no use any more.
     pub records: u64,
 }
 
@@ -201,7 +203,7 @@ pub async fn carry_out(
         let body = Body::from(Bytes::from(trash.print()));
         ends.bucket.put(&Key::trash(id), body, Headers::COMPRESSED_RECORD).await?;
     }
-    if !garbage.due.is_empty() {
+    if !garbage.due.is_empty() || !garbage.extras.delete.is_empty() {
         // Time has passed since the plan was made.
         contents.look_again(ends, &Default::default()).await?;
     }
@@ -242,7 +244,7 @@ impl PrunePlan {
             due: garbage.due.len() as u64,
             due_bytes: garbage.due.iter().map(|(_, orphan)| orphan.size).sum(),
             uploads: garbage.uploads.len() as u64,
-            records: garbage.records.len() as u64,
+            records: (garbage.records.len() + garbage.extras.delete.len()) as u64,
         };
         Self { contents, retirement, condemned, missed, garbage, counts }
     }

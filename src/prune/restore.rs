@@ -5,10 +5,11 @@
 
 use super::contents::Contents;
 use super::error::PruneError;
+use super::extras;
 use super::guard::Opened;
 use super::{Ends, Options};
 use crate::bucket::{BucketError, Headers, Key};
-use crate::catalog;
+use crate::catalog::{self, Reader};
 use crate::nix::{NarInfo, NarUrl, PathHash};
 use crate::push::{Lease, Lessee, republish};
 use crate::record::{MAX_SIZE, Removed, TrashRecord, Why};
@@ -16,6 +17,7 @@ use crate::remedy::chain;
 use crate::report::Event;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
 use ulid::Ulid;
 
 /// Paths at once.
@@ -67,8 +69,9 @@ pub async fn put_back(
         interrupt: options.interrupt.clone(),
     };
     let lease = Lease::take(&lessee, &relied_on).await?;
-    let restoration = Restoration { ends, opened, lease: &lease, external, damaged };
+    let restoration = Restoration { ends, opened, lease: &lease, external, damaged, moved: Mutex::default() };
     let result = restoration.run(&infos, options, fates).await;
+    restoration.take_links_along().await;
     lease.release().await;
     result
 }
@@ -146,9 +149,25 @@ struct Restoration<'a> {
     lease: &'a Lease,
     external: &'a HashSet<PathHash>,
     damaged: &'a HashSet<PathHash>,
+    /// NARs of what came back, and their copies.
+    moved: Mutex<HashMap<NarUrl, NarUrl>>,
 }
 
 impl Restoration<'_> {
+    /// Links to debug information name the copies from now on. Where that fails, the next prune does it, as long as it can
+    /// tell by a NAR's name what is in it.
+    async fn take_links_along(&self) {
+        let moved = std::mem::take(&mut *self.moved.lock().unwrap_or_else(PoisonError::into_inner));
+        if moved.is_empty() {
+            return;
+        }
+        let reader = Reader::new(self.ends.bucket.clone(), self.ends.ledger.clone(), self.opened.identity.clone());
+        if let Err(error) = extras::follow(self.ends, &reader, &moved).await {
+            let message = format!("Links to debug information may name NARs that are about to go: {}", chain(&error));
+            self.ends.report.event(Event::Warning { message: &message });
+        }
+    }
+
     /// Layer by layer, many at once: in the first are those that refer to none of the others.
     async fn run(
         &self,
@@ -219,13 +238,16 @@ impl Restoration<'_> {
         if !bucket.copy(&Key::nar(&info.url), &Key::nar(&url), Headers::NAR).await? {
             return Ok(Restored::Failed("its NAR is gone".to_owned()));
         }
-        let back = NarInfo { url, ..info.clone() };
+        let back = NarInfo { url: url.clone(), ..info.clone() };
         if let Err(error) = republish(bucket, self.lease, &self.opened.dir, &back).await {
             return Ok(Restored::Failed(chain(&error)));
         }
         // P7: nothing is claimed before it is seen again.
         Ok(match self.is_present(&hash).await? {
-            true => Restored::Done,
+            true => {
+                self.moved.lock().unwrap_or_else(PoisonError::into_inner).insert(info.url.clone(), url);
+                Restored::Done
+            }
             false => Restored::Failed("something else has removed it at once".to_owned()),
         })
     }

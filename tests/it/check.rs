@@ -8,6 +8,7 @@ use crate::support::world::World;
 use loft::bucket::{LifecycleRule, RequestKind};
 use loft::check::{Kind, Portion, Severity};
 use loft::ledger::Ledger;
+use loft::nix::{BuildId, DebugLink, NarUrl};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -107,6 +108,70 @@ async fn references_are_judged_by_what_records_say() {
     checker.options.upstreams = Vec::new();
     assert_eq!(checker.run().await.bad(), BTreeSet::from([Kind::ReferenceMissing]));
     world.forgive();
+}
+
+#[tokio::test]
+async fn logs_and_links_that_are_of_no_use_are_told() {
+    let world = World::new();
+    let derivation = world.store.missing("app.drv");
+    let [mine, other] = ["mine", "other"].map(|name| {
+        let id = BuildId::parse(&loft::nix::Sha256::of(name.as_bytes()).to_hex()[..40]).unwrap();
+        (format!("debuginfo/{id}"), id)
+    });
+    let app = world.store.add("app").file("f", b"f").deriver(&derivation).finish();
+    world.push(&[&app]).await.unwrap();
+    let nar = NarUrl::parse(&nar_key(&world, &app)).unwrap();
+    world.bucket.plant(&format!("log/{derivation}"), "built");
+    world.bucket.plant(&mine.0, DebugLink { nar: nar.clone(), id: mine.1 }.print());
+    // Foreign, and never spoken of.
+    world.bucket.plant("log/notes", "mine");
+    world.bucket.plant("debuginfo/readme", "mine");
+    let checker = Checker::new(&world);
+    assert_eq!(checker.run().await.kinds(), BTreeSet::new());
+
+    let failed = format!("log/{}", world.store.missing("failed.drv"));
+    world.bucket.plant(&failed, "it failed");
+    let foreign = format!("{}.debug", other.0);
+    let gone = NarUrl::parse("nar/gone.nar.xz").unwrap();
+    world.bucket.plant(&foreign, DebugLink { nar: gone, id: other.1.clone() }.print());
+    world.bucket.plant(&other.0, "{}");
+    let told = checker.run().await;
+    let objects = |kind| told.of(kind).iter().map(|finding| finding.object.clone()).collect::<Vec<_>>();
+    assert_eq!(objects(Kind::LogUnreferenced), [failed]);
+    assert_eq!(objects(Kind::DebugInfoDangling), std::slice::from_ref(&foreign));
+    assert_eq!(objects(Kind::DebugInfoMalformed), [other.0]);
+    assert_eq!((told.findings.len(), told.checked.is_clean()), (3, true));
+
+    // Nothing points at this NAR, but it is there.
+    let bytes = world.bucket.object(nar.as_str()).unwrap();
+    let left = NarUrl::parse("nar/left.nar.zst").unwrap();
+    world.bucket.plant(left.as_str(), bytes);
+    world.bucket.plant(&foreign, DebugLink { nar: left, id: other.1.clone() }.print());
+    assert_eq!(checker.run().await.of(Kind::DebugInfoDangling).len(), 0);
+    // Where a narinfo is damaged, no log is called useless.
+    world.bucket.plant(&narinfo_key(&app), "damaged");
+    assert_eq!(checker.run().await.of(Kind::LogUnreferenced).len(), 0);
+    world.forgive();
+}
+
+#[tokio::test]
+async fn who_may_not_list_logs_is_told_so() {
+    use crate::support::memory::{Fault, Moment};
+    let world = World::new();
+    let [.., app] = small(&world);
+    world.push(&[&app]).await.unwrap();
+    for prefix in ["log/", "debuginfo/"] {
+        for (fault, is_told) in [(Fault::Denied, true), (Fault::Unreachable, false)] {
+            world.set_faults(move |moment, sent| {
+                let hit = moment == Moment::Before && sent.kind == RequestKind::List && sent.on == prefix;
+                hit.then(|| fault.clone())
+            });
+            match Checker::new(&world).try_run().await {
+                Ok(told) => assert!(is_told && told.of(Kind::CouldNotTell)[0].object == prefix, "{told:?}"),
+                Err(error) => assert!(!is_told, "{error}"),
+            }
+        }
+    }
 }
 
 #[tokio::test]

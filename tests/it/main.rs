@@ -48,6 +48,7 @@ mod pin_cli;
 mod prune;
 mod prune_backends;
 mod prune_cli;
+mod prune_extras;
 mod prune_protocol;
 mod prune_seeds;
 mod prune_vast;

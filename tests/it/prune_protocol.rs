@@ -151,6 +151,7 @@ impl Shared {
 ///   nobody else looks for it before a narinfo points at it;
 /// - the probe of a prune, which only its own prune looks for;
 /// - trash: what is in it matters days later;
+/// - the look for logs and links to debug information, which nobody writes here (`prune_seeds` has those);
 /// - the look for what crashed prunes have left, which finds nothing that others are still at;
 /// - reading an object that was just listed. This alone does not commute: it leaves out that the object goes or changes
 ///   in between, which `every_request_counts` puts in again.
@@ -171,7 +172,7 @@ fn private_but_for_gets(ask: &Ask, past: &Past<'_>) -> bool {
         Ask::Put { .. } => is_about(&["loft/v1/probe/", "loft/v1/trash/"]),
         Ask::Delete { .. } => is_about(&["loft/v1/probe/"]),
         Ask::List { .. } if is_about(&["loft/v1/sweep/"]) => past(&|ask| ask.on() == "nar/"),
-        Ask::List { .. } => is_about(&["loft/v1/probe/", "loft/v1/pin/", "loft/v1/trash/"]),
+        Ask::List { .. } => is_about(&["loft/v1/probe/", "loft/v1/pin/", "loft/v1/trash/", "log/", "debuginfo/"]),
         Ask::Uploads { .. } => true,
         _ => false,
     }

@@ -23,9 +23,20 @@ fn peak() -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_vast_bucket_is_planned_in_little_memory() {
+    plan_twice(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_is_one_with_listings_and_logs() {
+    plan_twice(true).await;
+}
+
+async fn plan_twice(has_extras: bool) {
     let paths = std::env::var("LOFT_PRUNE_PATHS").map_or(20_000, |text| text.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
-    let bucket = Arc::new(Vast::new(paths, paths / 4, 40 * DAY));
+    let mut bucket = Vast::new(paths, paths / 4, 40 * DAY);
+    bucket.has_extras = has_extras;
+    let bucket = Arc::new(bucket);
     let ends = Ends {
         bucket: bucket.clone(),
         ledger: Arc::new(Ledger::open(&folder.path().join("ledger.db"))),
@@ -38,7 +49,7 @@ async fn a_vast_bucket_is_planned_in_little_memory() {
         let began = Instant::now();
         let plan = prune::plan(&ends, &options).await.unwrap();
         let took = began.elapsed();
-        assert_eq!((plan.counts.paths, plan.counts.expired), (paths, paths / 4));
+        assert_eq!((plan.counts.paths, plan.counts.expired, plan.counts.records), (paths, paths / 4, 0));
         let (gets, lists) = (bucket.requests.of(RequestKind::Get), bucket.requests.of(RequestKind::List));
         println!(
             "{round} plan of {paths} paths: {:.1} s with making and reading them, {gets} GETs and {lists} LISTs so far, \

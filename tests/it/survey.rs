@@ -131,6 +131,23 @@ async fn a_large_bucket_costs_its_listing_and_some_hundred_reads() {
     assert!(found.largest.iter().all(|large| large.path.is_some()), "{:?}", found.largest);
 }
 
+/// Beside each path stand its listing, its log, and a link to its debug information.
+#[tokio::test]
+async fn what_stands_beside_paths_changes_no_number() {
+    let bucket = Memory::garage();
+    let numbers = |found: Survey| (found.paths, found.nars, found.stored, found.unpacked, found.damaged.count);
+    (0..1200).for_each(|n| drop(plant(&bucket, n, 1000, 100)));
+    let before = numbers(survey(&bucket, Depth::Full).await.unwrap());
+    for n in 0..1200 {
+        bucket.plant(Key::listing(&path(n).hash_part()).as_str(), "{}");
+        bucket.plant(&format!("log/{}.drv", path(n)), "built");
+        bucket.plant(&format!("debuginfo/{}", &Sha256::of(&n.to_le_bytes()).to_hex()[..40]), "{}");
+    }
+    assert_eq!(numbers(survey(&bucket, Depth::Full).await.unwrap()), before);
+    let sampled = look(&bucket).await;
+    assert_eq!((sampled.paths, sampled.nars, sampled.stored), (1200, 1200, 120_000));
+}
+
 #[tokio::test]
 async fn the_sample_is_not_the_same_every_time() {
     let bucket = Memory::garage();

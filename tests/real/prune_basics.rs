@@ -100,6 +100,52 @@ fn pruned_garage_keeps_what_retention_covers() {
     assert_eq!(cache.bucket().open_uploads(), 0);
 }
 
+#[test]
+#[ignore = "needs Garage: ./test --full"]
+fn what_stands_beside_a_path_on_garage_goes_with_its_trash_and_follows_an_undo() {
+    let (cache, loft, fixture) = (Pruned::new(), Loft::new(), FixtureStore::new());
+    let [old, young] = ["old", "young"].map(|name| add_closure(&fixture, name, &[], 3).pop().unwrap());
+    let listing = format!("{}.ls", old.hash_part());
+    let [old, young] = [&old, &young].map(|path| fixture.logical(path));
+    let store = LocalStore::at(fixture.root());
+    cache.push(&loft, &store, &[&old, &young]);
+    let nar_of_old = || {
+        let mut narinfos = cache.cache().narinfos().into_values();
+        narinfos.find(|narinfo| narinfo.fields["StorePath"] == old).expect("it is there").fields["URL"].clone()
+    };
+    let id = "07ff23386799818e59ab23df9d6e5da46ac0d251";
+    let (link, log) = (format!("debuginfo/{id}"), format!("log/{}-failed.drv", "0".repeat(32)));
+    let member = format!("lib/debug/.build-id/{}/{}.debug", &id[..2], &id[2..]);
+    let before = nar_of_old();
+    let json = format!(r#"{{"archive":"../{before}","member":"{member}"}}"#);
+    let written = [(&listing, "{}"), (&log, "it failed"), (&link, &json)];
+    written.iter().for_each(|(key, text)| cache.bucket().put(key, text.as_bytes()));
+    let there = || [&listing, &log, &link].map(|key| cache.bucket().get(key).is_some());
+    cache.pass(20 * DAY);
+    cache.push(&loft, &store, &[&young]);
+    assert_eq!((&cache.prune(&loft)["removed"], there()), (&0.into(), [true; 3]));
+
+    // The path can be brought back with all of it; the log was nobody's.
+    cache.pass(15 * DAY);
+    let pruned = cache.prune(&loft);
+    assert_eq!((&pruned["removed"], there()), (&3.into(), [true, false, true]), "{pruned}");
+    let trash = pruned["trash"][0].as_str().expect("a trash record").to_owned();
+    let undone = cache.try_prune(&loft, &["--undo", &trash]);
+    assert_eq!(undone.code, Some(0), "{undone:?}");
+    let after = nar_of_old();
+    assert_ne!(before, after);
+    let text = String::from_utf8(cache.bucket().get(&link).expect("it is there")).unwrap();
+    assert_eq!(text, json.replace(&before, &after));
+
+    cache.pass(32 * DAY);
+    cache.push(&loft, &store, &[&young]);
+    assert_eq!((&cache.prune(&loft)["removed"], there()), (&3.into(), [true, false, true]));
+    cache.pass(8 * DAY);
+    cache.prune(&loft);
+    let pruned = cache.prune(&loft);
+    assert_eq!((&pruned["failed"], there()), (&0.into(), [false; 3]), "{pruned}");
+}
+
 /// An old cache, of which most would go.
 fn aged() -> (Pruned, Loft) {
     let (cache, loft, fixture) = (Pruned::new(), Loft::new(), FixtureStore::new());

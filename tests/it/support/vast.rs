@@ -16,6 +16,8 @@ pub struct Vast {
     /// Paths with a smaller number are `old`, the others new.
     pub expired: u64,
     pub old: Duration,
+    /// Each path has a listing and a log.
+    pub has_extras: bool,
     pub requests: Requests,
     /// Prefixes that narinfos were listed by.
     pub shards: Mutex<BTreeMap<String, u64>>,
@@ -34,6 +36,7 @@ impl Vast {
             paths,
             expired,
             old,
+            has_extras: false,
             requests: Requests::default(),
             shards: Mutex::default(),
             written: Mutex::new(written),
@@ -106,6 +109,18 @@ impl Vast {
         ObjectInfo { key, size: 700, modified: self.modified(n), etag: format!("{n:032x}") }
     }
 
+    /// What a listing by `prefix` shows of one path, in key order.
+    fn objects(&self, n: u64, prefix: &str) -> Vec<ObjectInfo> {
+        let extra = |key: String| ObjectInfo { key: Key::listed(key), ..self.object(n) };
+        let hash = self.hash(n);
+        match (prefix, self.has_extras) {
+            ("log/", true) => vec![extra(format!("log/{hash}-path-{n}.drv"))],
+            ("log/", false) => Vec::new(),
+            (_, true) => vec![extra(format!("{hash}.ls")), self.object(n)],
+            (_, false) => vec![self.object(n)],
+        }
+    }
+
     fn not_here<T>(&self, doing: &'static str) -> Result<T, BucketError> {
         Err(BucketError::new(doing, "anything", self.describe(), Cause::Key("this bucket is for plans alone")))
     }
@@ -152,7 +167,7 @@ impl Bucket for Vast {
             // In the order of the paths rather than of the keys, page by page: nobody looks.
             return Ok(Page::default());
         }
-        if prefix.len() > 1 {
+        if prefix.len() > 1 && prefix != "log/" {
             let written = self.written.lock().unwrap();
             let found = written.iter().filter(|(key, _)| key.starts_with(prefix) && key.as_str() > after);
             let objects = found.map(|(key, bytes)| ObjectInfo {
@@ -163,10 +178,14 @@ impl Bucket for Vast {
             });
             return Ok(Page { objects: objects.collect(), next: None });
         }
-        *self.shards.lock().unwrap().entry(prefix.to_owned()).or_default() += 1;
-        let first = self.first_after(after);
-        let all =
-            (first..self.paths).map(|n| self.object(n)).take_while(|object| object.key.as_str().starts_with(prefix));
+        if prefix != "log/" {
+            *self.shards.lock().unwrap().entry(prefix.to_owned()).or_default() += 1;
+        }
+        let first = self.first_after(after.strip_prefix("log/").unwrap_or(after));
+        let all = (first..self.paths)
+            .flat_map(|n| self.objects(n, prefix))
+            .skip_while(|object| object.key.as_str() <= after)
+            .take_while(|object| object.key.as_str().starts_with(prefix));
         let mut objects: Vec<ObjectInfo> = all.take(1001).collect();
         let more = objects.len() > 1000;
         objects.truncate(1000);

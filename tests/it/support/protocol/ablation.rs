@@ -10,7 +10,7 @@ use bytes::Bytes;
 use loft::bucket::{Body, Bucket, BucketError, Headers, Key, Kind, ObjectInfo, Page, Part, Prefix, Upload};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What is taken out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,10 @@ pub enum Ablation {
     NarInfoBeforeNar,
     /// What comes back points at the NAR that it had.
     OldNarAgain,
+    /// Pruners believe that logs, listings and links are as old as they were.
+    NoLastLook,
+    /// Links to debug information stay as they are.
+    LinksStay,
     /// Pruners see nothing but dates.
     AgeAlone,
     /// These two go in the other order.
@@ -141,6 +145,7 @@ impl Ablated {
                 }
                 self.put_it(key, Bytes::from(text).into(), headers, within).await
             }
+            (Ablation::LinksStay, Kind::DebugInfo) => Ok(()),
             (_, Kind::Sweep) => {
                 self.put_it(key, body, headers, within).await?;
                 self.memory.lock().unwrap().is_sweeping = true;
@@ -198,7 +203,10 @@ impl Bucket for Ablated {
     }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectInfo>, BucketError> {
-        self.port.head(key).await
+        let found = self.port.head(key).await?;
+        let is_beside = matches!(key.kind(), Kind::Log(_) | Kind::Listing(_) | Kind::DebugInfo);
+        let is_aged = is_beside && self.is(&Ablation::NoLastLook);
+        Ok(found.map(|info| ObjectInfo { modified: if is_aged { UNIX_EPOCH } else { info.modified }, ..info }))
     }
 
     async fn list(&self, prefix: &Prefix, after: Option<&str>) -> Result<Page, BucketError> {

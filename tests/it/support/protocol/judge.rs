@@ -3,8 +3,14 @@
 //! I1 when a narinfo is put and when a NAR is deleted or put again, I2 when a narinfo is put or
 //! deleted, I3 when a push record is put and when a narinfo is deleted. `support::oracle` looks at
 //! everything and says the same; `agrees` compares the two.
+//!
+//! And what stands beside a path (`beside`) is there for as long as the path is visible, and links name NARs that are
+//! there. Two exceptions are known, and counted. A push may write something again just while a prune deletes it: after the
+//! prune's last look at it. And what an undo puts back has links to its old NAR for a while; these are whole again at
+//! rest.
 
 use super::ask::Ask;
+use super::beside;
 use bytes::Bytes;
 use loft::bucket::{Key, Kind};
 use loft::nar::{self, Packed};
@@ -32,6 +38,34 @@ pub struct Judge {
     nars: HashMap<String, Sha256>,
     /// Until when each path was promised.
     promises: HashMap<PathHash, SystemTime>,
+    /// What stands beside paths.
+    beside: HashMap<String, Written>,
+    /// How many visible paths want it.
+    wanted: HashMap<String, i64>,
+    /// What was deleted while it was written again.
+    crossed: HashSet<String>,
+    /// How often something was deleted, and how often while it was written again.
+    pub dropped: (u64, u64),
+    /// Some NAR was copied.
+    has_copies: bool,
+}
+
+/// An object beside a path.
+struct Written {
+    /// When it was written last, in changes.
+    at: u64,
+    /// Which a link names.
+    nar: Option<String>,
+}
+
+/// A change that was carried out.
+pub struct Change<'a> {
+    pub ask: &'a Ask,
+    /// Its number.
+    pub at: u64,
+    /// Of a deletion: when whoever asks for it looked at the object last.
+    pub looked: Option<u64>,
+    pub now: SystemTime,
 }
 
 impl Judge {
@@ -46,6 +80,11 @@ impl Judge {
             pointers: HashMap::new(),
             nars: HashMap::new(),
             promises: HashMap::new(),
+            beside: HashMap::new(),
+            wanted: HashMap::new(),
+            crossed: HashSet::new(),
+            dropped: (0, 0),
+            has_copies: false,
         }
     }
 
@@ -75,14 +114,19 @@ impl Judge {
     }
 
     /// Looks at a change that was just carried out. `object` is what lies there now, if anything.
-    pub fn saw(&mut self, ask: &Ask, object: Option<&Bytes>, now: SystemTime) -> Result<(), String> {
-        let key = Key::listed(ask.on());
+    pub fn saw(&mut self, change: &Change<'_>, object: Option<&Bytes>) -> Result<(), String> {
+        let (key, now) = (Key::listed(change.ask.on()), change.now);
+        self.has_copies |= matches!(change.ask, Ask::Copy { .. });
         match (key.kind(), object) {
             (Kind::NarInfo(hash), Some(bytes)) => self.shown(hash, bytes),
             (Kind::NarInfo(hash), None) => self.hidden(hash, now),
             (Kind::Nar, Some(bytes)) => self.stored(key.as_str(), bytes),
             (Kind::Nar, None) => {
                 self.nars.remove(key.as_str());
+                let named = self.dangling().find(|link| self.beside[*link].nar.as_deref() == Some(key.as_str()));
+                if let Some(link) = named.filter(|_| !self.has_copies) {
+                    return Err(format!("{key} was deleted, and {link} names it"));
+                }
                 match self.pointers.get(key.as_str()) {
                     Some(count) if *count > 0 => {
                         Err(format!("I1: {key} was deleted, and {count} narinfos point at it"))
@@ -91,8 +135,52 @@ impl Judge {
                 }
             }
             (Kind::Push, Some(bytes)) => self.recorded(&key, bytes, now),
+            (Kind::Log(_) | Kind::Listing(_) | Kind::DebugInfo, Some(bytes)) => {
+                let nar = (key.kind() == Kind::DebugInfo).then(|| beside::nar_of(&key, bytes));
+                if let Some(nar) = nar.as_ref().filter(|nar| !self.nars.contains_key(*nar)) {
+                    return Err(format!("{key} names {nar}, which is absent"));
+                }
+                self.crossed.remove(key.as_str());
+                self.beside.insert(key.to_string(), Written { at: change.at, nar });
+                Ok(())
+            }
+            (Kind::Log(_) | Kind::Listing(_) | Kind::DebugInfo, None) => self.dropped(key.as_str(), change.looked),
             _ => Ok(()),
         }
+    }
+
+    fn dropped(&mut self, key: &str, looked: Option<u64>) -> Result<(), String> {
+        let Some(written) = self.beside.remove(key) else { return Ok(()) };
+        match looked {
+            None => Err(format!("{key} was deleted by somebody who did not look at it before")),
+            Some(looked) if looked < written.at => {
+                self.crossed.insert(key.to_owned());
+                self.dropped.1 += 1;
+                Ok(())
+            }
+            Some(_) if self.is_wanted(key) => Err(format!("{key} was deleted, and paths are there that want it")),
+            Some(_) => {
+                self.dropped.0 += 1;
+                Ok(())
+            }
+        }
+    }
+
+    /// A deletion that came later took effect before.
+    pub fn overtaken(&mut self, key: &Key) {
+        if matches!(key.kind(), Kind::Log(_) | Kind::Listing(_) | Kind::DebugInfo) {
+            self.crossed.insert(key.to_string());
+        }
+    }
+
+    fn is_wanted(&self, key: &str) -> bool {
+        self.wanted.get(key).is_some_and(|count| *count > 0)
+    }
+
+    /// Links that are wanted and name NARs that are not there.
+    pub fn dangling(&self) -> impl Iterator<Item = &str> {
+        let named = self.beside.iter().filter_map(|(key, written)| Some((key.as_str(), written.nar.as_ref()?)));
+        named.filter(|(key, nar)| self.is_wanted(key) && !self.nars.contains_key(*nar)).map(|(key, _)| key)
     }
 
     fn stored(&mut self, key: &str, bytes: &Bytes) -> Result<(), String> {
@@ -133,6 +221,10 @@ impl Judge {
         if let Some(missing) = missing {
             return Err(format!("I2: {} came, and {missing} is not visible", info.path));
         }
+        let is_there = |key: &String| self.beside.contains_key(key) || self.crossed.contains(key);
+        if let Some(missing) = beside::keys(&info).into_iter().find(|key| !is_there(key)) {
+            return Err(format!("{} came, and {missing} is not there", info.path));
+        }
         self.count(&info, 1);
         if let Some(before) = self.visible.insert(hash, info) {
             self.count(&before, -1);
@@ -167,6 +259,9 @@ impl Judge {
     }
 
     fn count(&mut self, info: &NarInfo, by: i64) {
+        for key in beside::keys(info) {
+            *self.wanted.entry(key).or_default() += by;
+        }
         *self.pointers.entry(info.url.as_str().to_owned()).or_default() += by;
         for reference in info.references.iter().filter(|reference| **reference != info.path) {
             *self.referrers.entry(reference.hash_part()).or_default() += by;

@@ -6,7 +6,7 @@
 use super::actors::{Actor, Ended};
 use super::ask::{Answer, Ask, Failure};
 use super::dice::Dice;
-use super::judge::Judge;
+use super::judge::{Change, Judge};
 use super::machine::Machine;
 use crate::support::memory::Memory;
 use crate::support::oracle::Oracle;
@@ -14,7 +14,7 @@ use crate::support::time::TestClock;
 use loft::bucket::Key;
 use loft::clock::Clock;
 use loft::ledger::Ledger;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -59,6 +59,8 @@ pub struct Sim {
     began: SystemTime,
     running: Vec<Running>,
     strays: Vec<Waiting>,
+    /// Requests that were carried out.
+    done: u64,
     /// What happened, where somebody wants to know.
     log: Option<Vec<String>>,
     oracle: Oracle,
@@ -77,6 +79,8 @@ struct Running {
     ended: Option<Ended>,
     /// How seldom it gets its turn.
     slowness: usize,
+    /// When it looked at single objects, in requests that were carried out.
+    looks: HashMap<String, u64>,
 }
 
 #[derive(Clone)]
@@ -87,6 +91,8 @@ struct Waiting {
     asked: SystemTime,
     /// A DELETE of the key came later.
     is_overtaken: bool,
+    /// When its process looked at the key last.
+    looked: Option<u64>,
 }
 
 impl Sim {
@@ -104,6 +110,7 @@ impl Sim {
             began,
             running: Vec::new(),
             strays: Vec::new(),
+            done: 0,
             log: has_log.then(Vec::new),
             oracle: Oracle::new(),
         }
@@ -143,6 +150,7 @@ impl Sim {
                 machine,
                 life,
                 slowness,
+                looks: HashMap::new(),
             };
             running.look(now);
             self.running.push(running);
@@ -272,7 +280,11 @@ impl Sim {
             }
             _ => self.carry_out(&waiting)?,
         };
+        let done = self.done;
         let running = &mut self.running[at];
+        if let Ask::Head { key } = &waiting.ask {
+            running.looks.insert(key.clone(), done);
+        }
         running.life = running.life.map(|life| life - 1);
         running.machine.set_elapsed(now.duration_since(running.since).unwrap());
         let text = self.log.is_some().then(|| format!("{}: {:?} → {}", running.name, waiting.ask, answer.brief()));
@@ -307,13 +319,16 @@ impl Sim {
         }
         if waiting.is_overtaken && matches!(ask, Ask::Put { .. }) && self.dice.chance(500) {
             self.note(|| format!("a deletion of {} overtook this", ask.on()));
+            self.judge.overtaken(&Key::listed(ask.on()));
             return Ok(Answer::Done);
         }
         let answer = ask.carry_out(&self.bucket);
+        self.done += 1;
         self.has_private_names |= matches!(ask, Ask::Copy { .. });
         if ask.changes() {
             let object = self.bucket.object(ask.on());
-            self.judge.saw(ask, object.as_ref(), now).map_err(|why| format!("after {ask:?}: {why}"))?;
+            let change = Change { ask, at: self.done, looked: waiting.looked, now };
+            self.judge.saw(&change, object.as_ref()).map_err(|why| format!("after {ask:?}: {why}"))?;
         }
         if let Ask::Delete { key, .. } = ask {
             let waiting = self.running.iter_mut().flat_map(|running| &mut running.waiting);
@@ -334,8 +349,10 @@ impl Running {
     fn look(&mut self, now: SystemTime) {
         let (new, count) = self.machine.waiting_since(self.asked);
         self.asked = count;
-        let new = new.into_iter().map(|(ask, number)| Waiting { ask, number, asked: now, is_overtaken: false });
-        self.waiting.extend(new);
+        for (ask, number) in new {
+            let looked = self.looks.get(ask.on()).copied();
+            self.waiting.push(Waiting { ask, number, asked: now, is_overtaken: false, looked });
+        }
     }
 }
 
