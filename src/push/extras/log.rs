@@ -1,7 +1,7 @@
 //! One build's log on its way: in one request, or piece by piece where it is long.
 
 use super::{Logs, Writer};
-use crate::bucket::{Body, Headers, Key, Part};
+use crate::bucket::{Body, BucketError, Headers, Key, Part, Upload};
 use crate::nix::StorePath;
 use crate::push::error::PathError;
 use crate::remedy::chain;
@@ -69,7 +69,7 @@ impl Writer {
         }
         let upload = self.bucket.start_upload(&key, Headers::LOG).await?;
         let sent = match self.send_parts(log, first, &upload).await {
-            Ok(parts) => self.bucket.finish_upload(&upload, &parts).await.map_err(Unsent::from),
+            Ok(parts) => self.finish(&upload, &parts).await.map_err(Unsent::Path),
             Err(error) => Err(error),
         };
         if sent.is_err()
@@ -80,12 +80,12 @@ impl Writer {
         sent
     }
 
-    async fn send_parts(
-        &self,
-        mut log: BuildLog,
-        mut piece: Vec<u8>,
-        upload: &crate::bucket::Upload,
-    ) -> Result<Vec<Part>, Unsent> {
+    async fn finish(&self, upload: &Upload, parts: &[Part]) -> Result<(), PathError> {
+        self.lease.remaining()?;
+        Ok(self.bucket.finish_upload(upload, parts).await?)
+    }
+
+    async fn send_parts(&self, mut log: BuildLog, mut piece: Vec<u8>, upload: &Upload) -> Result<Vec<Part>, Unsent> {
         let mut parts = Vec::new();
         for number in 1..=MOST_PIECES {
             let is_last = piece.len() < PIECE;
@@ -113,8 +113,8 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|error| Unsent::Useless(chain(&error)))
 }
 
-impl From<crate::bucket::BucketError> for Unsent {
-    fn from(error: crate::bucket::BucketError) -> Self {
+impl From<BucketError> for Unsent {
+    fn from(error: BucketError) -> Self {
         Self::Path(error.into())
     }
 }

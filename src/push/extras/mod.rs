@@ -6,6 +6,7 @@
 mod log;
 
 use super::error::PathError;
+use super::lease::Lease;
 use crate::bucket::{Body, Bucket, Headers, Key};
 use crate::nar::{self, Observed, Wanted};
 use crate::nix::{BuildId, DebugLink, NarUrl, PathInfo, StorePath};
@@ -48,6 +49,7 @@ pub struct Writer {
     pub wanted: Extras,
     pub bucket: Arc<dyn Bucket>,
     pub report: Arc<dyn Report>,
+    pub lease: Arc<Lease>,
     pub location: Location,
     /// One permit a request under way.
     pub requests: Arc<Semaphore>,
@@ -114,8 +116,10 @@ impl Writer {
         self.put(&key, Bytes::from(link.print()), Headers::DEBUG_INFO).await
     }
 
+    /// As a narinfo: without the lease, what comes late would stand over what another push or a prune has written since.
     async fn put(&self, key: &Key, bytes: Bytes, headers: Headers) -> Result<(), PathError> {
         let _request = self.requests.acquire().await.map_err(|_| PathError::Interrupted)?;
-        Ok(self.bucket.put(key, Body::from(bytes), headers).await?)
+        let within = self.lease.remaining()?;
+        Ok(self.bucket.put_before(key, Body::from(bytes), headers, within).await?)
     }
 }
