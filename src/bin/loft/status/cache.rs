@@ -53,7 +53,7 @@ fn contents(found: &Survey) -> String {
     }
     if let Some(ratio) = ratio {
         let digits = if ratio < 0.0995 { 1 } else { 0 };
-        text.push_str(&format!(" (packed to {:.digits$} %)", ratio * 100.0));
+        text.push_str(&format!(" ({:.digits$} %)", ratio * 100.0));
     }
     if !is_exact {
         text.push_str(&format!(", judging by {read} of them drawn at random"));
