@@ -101,7 +101,7 @@ kinds! {
         "loft prune, again and again: it deletes NARs seven days after nothing points at them any more";
     ListingUnreferenced = "F5" "listing_unreferenced" Garbage,
         "it takes room",
-        "loft prune";
+        "loft prune: it deletes listings once no undo can bring their paths back";
     LogUnreferenced = "F5" "log_unreferenced" Garbage,
         "it takes room; somebody may have put it there by hand, as nix store copy-log does of a build that failed",
         "loft prune: it deletes logs that are older than the retention";

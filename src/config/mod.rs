@@ -89,8 +89,8 @@ impl Loaded {
             let looked = self.looked_at.join(", ");
             Problem::new(Origin::Default, format!("No bucket is named: {looked}"))
                 .help(
-                    "name one as bucket in [s3] of loft.toml, in LOFT_CACHE='s3://BUCKET?endpoint=http://HOST:PORT&region=REGION', or with \
-                     `--to URL`",
+                    "`loft init 's3://BUCKET?endpoint=http://HOST:PORT&region=REGION'` makes one, and loft.toml; one that is there is \
+                     named as bucket in [s3] of loft.toml, by such a URL in LOFT_CACHE, or with `--to URL`",
                 )
                 .into()
         })

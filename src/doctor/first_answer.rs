@@ -87,7 +87,8 @@ pub async fn judge(
         }
     };
     let told: Vec<Check> = notes.0.iter().map(|finding| finding.check).collect();
-    let reason = format!("the {because} stands in the way");
+    let verb = if matches!(because, Check::Headers | Check::Credentials) { "stand" } else { "stands" };
+    let reason = format!("the {because} {verb} in the way");
     let rest = [Check::Endpoint, Check::Headers, Check::Credentials, Check::Region, Check::Bucket];
     for check in rest.into_iter().filter(|check| !told.contains(check) && *check != because) {
         // What the server's answer shows to be in order.

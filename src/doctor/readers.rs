@@ -78,7 +78,7 @@ async fn upstreams(patient: &Patient, loaded: &Loaded, cache: &Cache, notes: &mu
     }
     const MISTAKEN: &str = "correct upstreams in [loft]: readers get from there what loft leaves out";
     const UNREACHED: &str =
-        "check this machine's network, DNS and proxies; upstreams in [loft] only if others are reached";
+        "check this machine's network, DNS and proxies; if others are reached, the address in upstreams in [loft]";
     fn fault(notes: &mut Notes, url: &str, why: &str, way_out: &str) {
         let says = format!("the upstream cache {url} cannot be read: {why}");
         notes.fault(Code::UpstreamUnreachable, says, way_out);

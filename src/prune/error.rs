@@ -60,8 +60,8 @@ pub enum Refusal {
     Unreadable { key: String, why: String },
     #[error(
         "it would remove {condemned} of {total} paths, more than half: that happens with a wrong bucket, a wrong clock or a \
-         retention that was set too short. Look at `loft prune --dry-run`, and if that is what you want, say so with \
-         --remove-most"
+         retention that was set too short. `loft prune --dry-run` tells which they are; if that is what you want, \
+         say so with --remove-most"
     )]
     TooMuch { condemned: u64, total: u64 },
     #[error(

@@ -15,6 +15,9 @@ pub fn is_garage(target: &Target) -> bool {
 /// How to make the bucket, after an attempt that ended so. `key` names the access key in a shell.
 pub fn create(target: &Target, key: &str, cause: &Cause) -> String {
     match target {
+        Target::S3(settings) if !may_name_a_bucket(&settings.bucket) => {
+            "correct the name: 3 to 63 of a-z, 0-9, `-` and `.`, with a letter or digit at both ends".to_owned()
+        }
         Target::S3(settings) if is_garages(settings) => format!(
             "make it with Garage's own program, then run this again:\n    \
              garage bucket create {bucket}\n    \
@@ -34,6 +37,15 @@ pub fn create(target: &Target, key: &str, cause: &Cause) -> String {
             format!("mkdir -p {parent}, if no mount is missing there")
         }
     }
+}
+
+/// By the rules of S3. Some servers have buckets of other names all the same; this is for those that refused one.
+fn may_name_a_bucket(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    (3..=63).contains(&name.len())
+        && name.chars().all(|c| is_plain(c) || matches!(c, '-' | '.'))
+        && name.starts_with(is_plain)
+        && name.ends_with(is_plain)
 }
 
 /// How to take away what was just made by mistake.
@@ -90,6 +102,16 @@ mod tests {
     use super::*;
     use std::io;
     use std::path::PathBuf;
+
+    #[test]
+    fn a_name_that_no_bucket_may_have_is_to_be_corrected() {
+        for name in ["nix-cache", "n1x.cache", "abc", &"a".repeat(63)] {
+            assert!(may_name_a_bucket(name), "{name}");
+        }
+        for name in ["nix_cache", "Nix-Cache", "-nix", "nix.", "ab", "", "nix cache", &"a".repeat(64)] {
+            assert!(!may_name_a_bucket(name), "{name}");
+        }
+    }
 
     #[test]
     fn a_directory_that_may_not_be_made_is_no_folder_that_is_missing() {

@@ -271,6 +271,7 @@ async fn a_wrong_secret() {
     ward.s3.insert("secret_key", quoted("wr0ng-s3cr3t"));
     let found = ward.examine().await;
     found.blames(&[Code::CredentialsWrongSecret], &["SignatureDoesNotMatch"], "copy the secret");
+    found.says(Check::Permissions, "the credentials stand in the way");
     assert!(!format!("{:?}", found.0).contains("wr0ng"));
 }
 

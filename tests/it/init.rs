@@ -152,7 +152,11 @@ async fn a_bucket_is_made_where_that_is_allowed_and_else_it_is_told_how() {
     assert!(user.files().is_empty(), "a URL that leads nowhere was written down: {:?}", user.files());
 
     server.memory.own.lock().unwrap().may_not_create = false;
-    user.run(0, &["init", "--dry-run", &url(&server)]).tells(&["would be made", "Nothing was made"]);
+    user.run(0, &["init", "--dry-run", &url(&server)]).tells(&[
+        "would be made",
+        "with credentials only (the bucket is not there yet)",
+        "Nothing was made",
+    ]);
     assert!(user.files().is_empty() && server.memory.own.lock().unwrap().is_missing);
     // Garage keeps such a name for the key that made it.
     let ran = user.run(0, &["init", &url(&server)]);
@@ -402,7 +406,11 @@ async fn what_may_not_be_switched_is_left_and_told() {
     let elsewhere = format!("{}/others", server.endpoint);
     let user = User::new();
     let ran = user.run(2, &["init", "--public", &elsewhere, &url(&server)]);
-    ran.tells(&["(404)", "the bucket's website is on", "or leave --public out for now"]);
+    ran.tells(&[
+        &format!("warning: {elsewhere}: there is no nix-cache-info (404)"),
+        "the bucket's website is on",
+        "or leave --public out for now",
+    ]);
     assert!(user.files().is_empty() && ran.stdout.is_empty(), "{:?}", user.files());
     user.run(0, &["init", "--public", &public(&server), &url(&server)]);
     let config = fs::read_to_string(user.at("work/loft.toml")).unwrap();
@@ -449,7 +457,7 @@ async fn another_cache_at_the_address_is_not_taken_for_this_one() {
     // Nor are readers sent there by what is configured.
     fs::write(user.at("work/loft.toml"), format!("[loft]\npublic_url = {public:?}\n")).unwrap();
     let ran = user.run(0, &["init", "--quiet", &url(&server)]);
-    ran.tells(&["warning: another cache is there", "hint: correct public_url"]);
+    ran.tells(&[&format!("warning: {public}: another cache is there"), "hint: correct public_url"]);
     assert!(ran.stdout.starts_with("extra-substituters = s3://"), "{}", ran.stdout);
 }
 
@@ -515,6 +523,7 @@ fn a_directory_is_made_ready_and_named_in_the_configuration() {
     let url = format!("file://{}", cache.display());
     let ran = user.run(0, &["init", &url]);
     ran.tells(&["directory", ": made", "whoever can read its files"]);
+    ran.tells(&["with copies of the configuration and the signing key):\n  loft push ./result"]);
     ran.tells(&[&format!("this takes it away: rm -r '{}'\n", cache.display())]);
     assert!(ran.stdout.starts_with(&format!("extra-substituters = {url}\n")), "{}", ran.stdout);
     assert!(cache.join("nix-cache-info").exists() && cache.join("loft/v1/bucket.json").exists());

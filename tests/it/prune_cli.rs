@@ -75,7 +75,7 @@ fn what_goes_can_be_undone_until_its_grace_has_passed() {
     assert!(cache.has(&old));
     cache.run(0, &["prune", "--undo", &id]).prints(&[&format!("present: {old}")]);
     cache.run(1, &["prune", "--undo", ID]).tells(&["error: There is no trash record", ID, "--list-trash"]);
-    cache.run(1, &["prune", "--undo", "nonsense"]).tells(&["error: invalid value 'nonsense'"]);
+    cache.run(1, &["prune", "--undo", "nonsense"]).tells(&["error: invalid value 'nonsense'", "--list-trash"]);
 
     // Put back it is young; with the grace its first NAR goes.
     cache.pass(8 * DAY);

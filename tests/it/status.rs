@@ -134,6 +134,7 @@ fn after_a_push_both_halves_tell_it() {
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
     for part in [
         "2 paths, 2 NARs: ",
+        "; the paths unpack to ",
         " ago by ",
         ": 2 pushed, 0 there",
         "Pins       release\n",

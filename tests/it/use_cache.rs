@@ -438,7 +438,10 @@ fn the_configuration_fills_in_what_is_not_said() {
     assert_eq!(machine.run(0, &["use"]).0, format!("extra-substituters = {URL}\n{keys}"));
     // Credentials are for the bucket itself.
     assert!(machine.run(0, &["use", "--profile", "nix"]).0.starts_with("extra-substituters = s3://b?"));
-    assert!(machine.run(0, &["use", "https://other"]).0.starts_with("extra-substituters = https://other\n"));
+    for url in [&["https://other"][..], &["--to", "https://other"]] {
+        let (stdout, _) = machine.run(0, &[&["use"], url].concat());
+        assert!(stdout.starts_with("extra-substituters = https://other\n"), "{stdout}");
+    }
 
     configure("");
     let (_, stderr) = machine.run(1, &["use"]);

@@ -217,8 +217,8 @@ impl Invocation {
                 flags = Flags { to: url.or(to), signing_keys, store, ..Flags::default() };
                 Action::Init(InitRequest { public, key_name, dry_run, json })
             }
-            Some(Verb::Use(Use { url, public_key, write, restart, form, netrc, profile, json })) => {
-                let form = form.into();
+            Some(Verb::Use(Use { url, to, public_key, write, restart, form, netrc, profile, json })) => {
+                let (url, form) = (url.or(to), form.into());
                 Action::Use(UseRequest { url, public_keys: public_key, write, restart, form, netrc, profile, json })
             }
             Some(Verb::Push(Push { pin: None, keep, .. })) if keep.is_given() => return Err(rule_without_pin()),

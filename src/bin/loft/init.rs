@@ -271,7 +271,9 @@ fn reading(access: &Access, target: &Target, asked: bool) -> String {
                 Target::Directory(_) => "whoever can read its files",
             };
             let mut text = match asked || is_taken {
-                true => format!("{who}\nwarning: {why}: {url}"),
+                true => format!("{who}\nwarning: {url}: {why}"),
+                // Before there is a bucket, it may have no address yet.
+                false if url.is_empty() => format!("{who} ({why})"),
                 false => format!("{who} ({url}: {why})"),
             };
             if let Some(Err(error)) = tried {
@@ -303,13 +305,15 @@ fn next(prepared: &Prepared, target: &Target, options: &Options<'_>) -> Result<(
         true => String::new(),
         false => format!("-c {} ", options.config_file.display()),
     };
-    let credentials = if matches!(target, Target::S3(_)) { " and the credentials" } else { "" };
+    let copies = match target {
+        Target::S3(_) => "the configuration, the signing key and the credentials",
+        Target::Directory(_) => "the configuration and the signing key",
+    };
     let file = options.config_file.display();
     let once = if prepared.lacks { format!(", once {file} has the lines that it lacks") } else { String::new() };
     tell(&match prepared.denied.is_empty() {
         true => format!(
-            "\nTo push{once} (from another machine too, with copies of the configuration, the signing key{credentials}):\n  \
-             loft {flag}push ./result\n"
+            "\nTo push{once} (from another machine too, with copies of {copies}):\n  loft {flag}push ./result\n"
         ),
         false => "\nThese credentials cannot push yet; once they may (see above), run this again.\n".to_owned(),
     });

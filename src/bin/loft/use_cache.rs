@@ -48,12 +48,19 @@ pub fn use_cache(invocation: &Invocation, request: &UseRequest) -> Result<Exit, 
         }
         failure(error)
     })?;
+    let heeded = is_heeded(request, &environment, &location);
     if request.json {
         print(&format!("{}\n", object(&reading, Some(&installed))))?;
     } else if !invocation.voice.quiet {
-        told(&installed, &reading);
+        told(&installed, &reading, heeded);
     }
-    after(request, &installed, &environment, &location);
+    match heeded {
+        true => after(request, &installed, &location),
+        false => tell(
+            "warning: the Nix daemon does not heed a user's own nix.conf unless trusted-users in /etc/nix/nix.conf names the user\n  \
+             hint: run the same as root: sudo loft use --write --restart …\n",
+        ),
+    }
     Ok(Exit::Done)
 }
 
@@ -98,7 +105,7 @@ fn system_file(environment: &Environment) -> PathBuf {
     Path::new(folder.map_or("/etc/nix", String::as_str)).join("nix.conf")
 }
 
-fn told(installed: &Installed, reading: &Reading) {
+fn told(installed: &Installed, reading: &Reading, heeded: bool) {
     let file = installed.file.display();
     let text = match (&installed.changed, &installed.backup) {
         (false, _) => format!("{file} says all of it already; nothing was changed.\n"),
@@ -109,7 +116,7 @@ fn told(installed: &Installed, reading: &Reading) {
         (true, None) => format!("{file}: made.\n"),
     };
     tell(&printable(&text));
-    if installed.changed {
+    if installed.changed && heeded {
         let instead = installed.replaced.as_ref().map(|old| format!(" instead of {old}")).unwrap_or_default();
         let url = reading.substituter.as_str();
         tell(&printable(&format!("Nix now reads {url}{instead} and believes {}.\n", names(reading))));
@@ -123,17 +130,15 @@ fn names(reading: &Reading) -> String {
     reading.public_keys.iter().map(|key| key.name().as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// What it takes for Nix to heed the file.
-fn after(request: &UseRequest, installed: &Installed, environment: &Environment, location: &Location) {
+/// A daemon goes by what is in a user's own file only if it trusts the user.
+fn is_heeded(request: &UseRequest, environment: &Environment, location: &Location) -> bool {
+    let is_users = !geteuid().is_root() && request.write == Some(None);
+    !is_users || !location.daemon_socket.exists() || is_trusted_user(environment)
+}
+
+/// What it takes for Nix to read the file.
+fn after(request: &UseRequest, installed: &Installed, location: &Location) {
     if !location.daemon_socket.exists() {
-        return;
-    }
-    // Not the daemon's file: it goes by what a user says only if it trusts the user.
-    if !geteuid().is_root() && request.write == Some(None) && !is_trusted_user(environment) {
-        tell(
-            "warning: the Nix daemon does not heed a user's own nix.conf unless trusted-users in /etc/nix/nix.conf names the user\n  \
-             hint: run the same as root: sudo loft use --write --restart …\n",
-        );
         return;
     }
     if request.restart {

@@ -128,7 +128,7 @@ fn hint(refusal: &Refusal, is_s3: bool) -> &'static str {
     match refusal.denial() {
         Denial::UnknownKey => "the server does not know this access key id",
         Denial::WrongSecret => "the secret key is wrong, or something on the way changes requests",
-        Denial::Clock => "this machine's clock is wrong; set it",
+        Denial::Clock => "this machine's clock and the server's are too far apart; set the one that is wrong",
         Denial::ExpiredToken => "the session token has expired; get a new one",
         Denial::NotPermitted if !is_s3 => NOT_BY_S3,
         Denial::NotPermitted => ANY_DENIAL,
@@ -190,7 +190,7 @@ mod tests {
         let by_garage = "<Error><Code>InvalidRequest</Code><Message>Bad request: Date is too old</Message></Error>";
         for answer in [answer(403, &[], &by_aws), answer(400, &[], by_garage)] {
             let (cause, text) = (answer.cause(), answer.cause().to_string());
-            assert!(text.contains("this machine's clock is wrong"), "{text}");
+            assert!(text.contains("this machine's clock and the server's"), "{text}");
             assert_eq!(cause.remedy(), Remedy::FixConfig, "{text}");
         }
     }

@@ -63,6 +63,9 @@ pub struct Use {
     /// What to read from: https://HOST, s3://BUCKET?endpoint=… or file:///DIRECTORY
     #[arg(value_name = "URL")]
     pub url: Option<String>,
+    /// The same, as the other commands take it
+    #[arg(long, value_name = "URL", conflicts_with = "url")]
+    pub to: Option<String>,
     /// Believe what this key has signed (repeatable) [default: the configured keys' public halves]
     #[arg(long, value_name = "NAME:BASE64", value_parser = public_key)]
     pub public_key: Vec<loft::nix::PublicKey>,

@@ -2,7 +2,7 @@
 
 use super::SETTINGS;
 use super::push::Settings;
-use super::value::{portion, public_key, size};
+use super::value::{portion, public_key, size, sweep_id};
 use clap::Args;
 use std::path::PathBuf;
 use ulid::Ulid;
@@ -66,7 +66,7 @@ pub struct Prune {
     #[arg(long)]
     pub remove_most: bool,
     /// Put back what the prune with this ID has removed
-    #[arg(long, value_name = "ID", conflicts_with_all = ["dry_run", "all", "remove_most", "list_trash", "retention", "max_size"])]
+    #[arg(long, value_name = "ID", value_parser = sweep_id, conflicts_with_all = ["dry_run", "all", "remove_most", "list_trash", "retention", "max_size"])]
     pub undo: Option<Ulid>,
     /// Tell what can be undone, and until when
     #[arg(long, conflicts_with_all = ["dry_run", "all", "remove_most", "retention", "max_size"])]

@@ -19,6 +19,10 @@ pub fn public_key(text: &str) -> Result<loft::nix::PublicKey, String> {
     loft::nix::PublicKey::parse(text).map_err(|error| error.to_string())
 }
 
+pub fn sweep_id(text: &str) -> Result<ulid::Ulid, String> {
+    text.parse().map_err(|_| "it is no prune's; `loft prune --list-trash` tells those that there are".to_owned())
+}
+
 /// A pin's name becomes part of an object's key, so it is kept plain.
 pub fn pin_name(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

@@ -45,9 +45,11 @@ fn contents(found: &Survey) -> String {
     let nars = if found.nars == 1 { "1 NAR".to_owned() } else { format!("{} NARs", found.nars) };
     let mut text = format!("{}, {nars}: {}", paths(found.paths), bytes(found.stored));
     let Unpacked { bytes: unpacked, ratio, is_exact, read } = found.unpacked;
-    if unpacked > 0 {
-        let about = if is_exact { "" } else { "about " };
-        text.push_str(&format!(" for {about}{} unpacked", bytes(unpacked)));
+    // What is stored has NARs as well that no path names any more: those of paths in trash.
+    match (unpacked, is_exact) {
+        (0, _) => {}
+        (_, true) => text.push_str(&format!("; the paths unpack to {}", bytes(unpacked))),
+        (_, false) => text.push_str(&format!(" for about {} unpacked", bytes(unpacked))),
     }
     if let Some(ratio) = ratio {
         let digits = if ratio < 0.0995 { 1 } else { 0 };
