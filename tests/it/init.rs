@@ -542,6 +542,16 @@ fn a_directory_is_made_ready_and_named_in_the_configuration() {
 }
 
 #[test]
+fn what_is_no_url_is_not_blamed_on_an_option() {
+    let user = User::new();
+    for typed in ["nix-cache", "/srv/cache", "s3:nix-cache"] {
+        let ran = user.run(1, &["init", typed]);
+        assert!(ran.stderr.contains(typed) && ran.stderr.contains("s3://bucket?endpoint="), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("--to"), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn without_a_bucket_or_a_home_it_says_what_is_missing() {
     let user = User::new();
     user.run(1, &["init"]).tells(&["No bucket is named"]);

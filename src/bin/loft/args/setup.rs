@@ -1,7 +1,7 @@
 //! The first minutes, and when they went wrong: `loft init`, `loft use`, `loft doctor`.
 
 use super::push::Settings;
-use super::value::{key_name, public_key};
+use super::value::{cache_url, key_name, public_key};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ Exit status: 0 ready, 1 stopped, 2 prepared, but these credentials cannot push, 
 read although --public says so")]
 pub struct Init {
     /// Which cache: s3://BUCKET?endpoint=…&region=… or file:///DIRECTORY [default: loft.toml's, or LOFT_CACHE]
-    #[arg(value_name = "URL")]
+    #[arg(value_name = "URL", value_parser = cache_url)]
     pub url: Option<String>,
     /// The same, as the other commands take it
     #[arg(long, value_name = "URL", conflicts_with = "url")]

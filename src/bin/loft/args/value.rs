@@ -31,3 +31,8 @@ pub fn pin_name(text: &str) -> Result<String, String> {
     }
     Ok(text.to_owned())
 }
+
+/// A cache's URL, as text still: it is laid over the configuration as a whole.
+pub fn cache_url(text: &str) -> Result<String, String> {
+    loft::bucket::CacheUrl::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
