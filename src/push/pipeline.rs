@@ -122,6 +122,7 @@ impl<'a> Run<'a> {
             wanted: options.extras,
             bucket: ends.bucket.clone(),
             report: ends.report.clone(),
+            interrupt: options.interrupt.clone(),
             lease: lease.clone(),
             location: ends.store.location().clone(),
             requests: uploader.requests.clone(),
