@@ -51,6 +51,9 @@ impl BuildId {
 }
 
 impl DebugLink {
+    /// Of the object: the longest URL of a NAR, and what stands around it.
+    pub const MAX_LEN: u64 = 4096;
+
     pub fn print(&self) -> String {
         let json = Json { archive: format!("../{}", self.nar).into(), member: self.id.member().into() };
         // Two strings: this cannot fail.

@@ -250,7 +250,7 @@ fn or_warn(ends: &Ends, what: &str, looked: Result<(), BucketError>) -> Result<(
 
 /// The links in a page of a listing. What is none is not ours: `loft check` tells of it.
 async fn links_of(reader: &Reader, mut page: Vec<ObjectInfo>) -> Result<Vec<(ObjectInfo, DebugLink)>, BucketError> {
-    page.retain(|object| object.key.build_id().is_some());
+    page.retain(|object| object.key.build_id().is_some() && object.size <= DebugLink::MAX_LEN);
     let link = |(object, read): (ObjectInfo, Read)| {
         let Read::Bytes(bytes) = read else { return None };
         let link = DebugLink::parse(&object.key.build_id()?, &bytes)?;
