@@ -156,7 +156,9 @@ impl Key {
         if let Some(hash) = text.strip_suffix(".ls").and_then(PathHash::parse) {
             return Kind::Listing(hash);
         }
-        if let Some(derivation) = text.strip_prefix("log/").and_then(|name| StorePath::parse(name).ok()) {
+        if let Some(name) = text.strip_prefix("log/")
+            && let Some(derivation) = StorePath::parse(name).ok().filter(StorePath::is_derivation)
+        {
             return Kind::Log(derivation);
         }
         match text {
@@ -205,6 +207,11 @@ impl Prefix {
 
     pub fn nars() -> Self {
         Self("nar/".to_owned())
+    }
+
+    /// Where pushes send objects in parts.
+    pub fn of_uploads() -> [Self; 2] {
+        [Self::nars(), Self::logs()]
     }
 
     pub fn logs() -> Self {

@@ -2,7 +2,7 @@
 
 use super::examine::Deriver;
 use super::finding::Kind;
-use super::nars::PARALLEL;
+use super::nars::{PARALLEL, if_young};
 use super::{Check, CheckError, Ends};
 use crate::bucket::{BucketError, Key, Kind as Object, ObjectInfo, Piece, Prefix, Walk};
 use crate::catalog::Read;
@@ -32,7 +32,7 @@ impl Extras {
         loop {
             match walk.next().await {
                 Ok(None) => return Ok(extras),
-                Ok(Some(page)) => extras.logs.extend(logs(page).map(|log| extras.secret.hash_one(log))),
+                Ok(Some(page)) => extras.logs.extend(logs(page).map(|(_, log)| extras.secret.hash_one(log))),
                 Err(error) if error.remedy() == Remedy::Retry => return Err(error.into()),
                 Err(error) => return Ok(Self { trouble: Some(error), ..Self::default() }),
             }
@@ -58,9 +58,10 @@ pub async fn judge(check: &mut Check<'_>) -> Result<(), CheckError> {
     if !unnamed.is_empty() && !any_log_may_be_named {
         let mut walk = Walk::new(bucket.as_ref(), Piece::of(Prefix::logs()));
         while let Some(page) = walk.next().await? {
-            for derivation in logs(page).filter(|log| unnamed.contains(&secret.hash_one(log))) {
-                let problem = format!("no narinfo names {derivation} as its deriver");
-                check.find(Kind::LogUnreferenced, &Key::log(&derivation), None, problem);
+            for (object, derivation) in logs(page).filter(|(_, log)| unnamed.contains(&secret.hash_one(log))) {
+                let young = if_young(check, &object);
+                let problem = format!("no narinfo names {derivation} as its deriver{young}");
+                check.find(Kind::LogUnreferenced, &object.key, None, problem);
             }
         }
     }
@@ -78,15 +79,19 @@ pub async fn judge(check: &mut Check<'_>) -> Result<(), CheckError> {
     }
 }
 
-fn logs(page: Vec<ObjectInfo>) -> impl Iterator<Item = StorePath> {
+fn logs(page: Vec<ObjectInfo>) -> impl Iterator<Item = (ObjectInfo, StorePath)> {
     page.into_iter().filter_map(|object| match object.key.kind() {
-        Object::Log(derivation) => Some(derivation),
+        Object::Log(derivation) => Some((object, derivation)),
         _ => None,
     })
 }
 
 async fn judge_links(check: &mut Check<'_>, mut page: Vec<ObjectInfo>) -> Result<(), CheckError> {
     page.retain(|object| object.key.build_id().is_some());
+    let (page, too_long): (Vec<_>, Vec<_>) = page.into_iter().partition(|object| object.size <= DebugLink::MAX_LEN);
+    for object in too_long {
+        check.find(Kind::DebugInfoMalformed, &object.key, None, format!("it has {} bytes", object.size));
+    }
     let mut suspects: BTreeMap<Key, Vec<Key>> = BTreeMap::new();
     for (object, read) in check.reader.read(page).await? {
         let parsed = match &read {

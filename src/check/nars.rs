@@ -2,7 +2,7 @@
 
 use super::finding::Kind;
 use super::{Check, CheckError, Ruin};
-use crate::bucket::{Bucket, BucketError, Key, nar_pages};
+use crate::bucket::{Bucket, BucketError, Key, ObjectInfo, nar_pages};
 use crate::catalog;
 use crate::nix::{NarInfo, PathHash, StoreDir};
 use crate::prune::graph::Id;
@@ -24,9 +24,7 @@ pub async fn look(check: &mut Check<'_>) -> Result<(), CheckError> {
             check.checked.counts.nars += 1;
             check.checked.counts.stored += object.size;
             if !check.tables.saw_nar(&object) {
-                let age = check.opened.now.duration_since(object.modified).unwrap_or_default();
-                let young = if age < YOUNG { "; it is younger than a day, so a push may be about to" } else { "" };
-                let problem = format!("no narinfo points at these {} bytes{young}", object.size);
+                let problem = format!("no narinfo points at these {} bytes{}", object.size, if_young(check, &object));
                 check.find(Kind::NarUnreferenced, &object.key, None, problem);
             }
         }
@@ -34,6 +32,12 @@ pub async fn look(check: &mut Check<'_>) -> Result<(), CheckError> {
         check.ends.report.event(Event::Looked { what: "NARs", count });
     }
     Ok(())
+}
+
+/// What comes before its narinfo may be ahead of it still.
+pub fn if_young(check: &Check<'_>, object: &ObjectInfo) -> &'static str {
+    let age = check.opened.now.duration_since(object.modified).unwrap_or_default();
+    if age < YOUNG { "; it is younger than a day, so a push may be about to" } else { "" }
 }
 
 /// The listings are not of one moment: what seems to be missing is looked at again, narinfo and NAR.

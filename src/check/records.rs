@@ -146,20 +146,26 @@ async fn look_at_sweeps(check: &mut Check<'_>) -> Result<(), CheckError> {
 }
 
 async fn look_at_uploads(check: &mut Check<'_>) -> Result<(), CheckError> {
-    match check.ends.bucket.list_uploads(&Prefix::nars()).await {
-        Ok(uploads) => {
-            for (upload, began) in uploads {
-                let age = check.opened.now.duration_since(began).unwrap_or_default();
-                if age > ABANDONED {
-                    let problem =
-                        format!("an upload that was begun {} hours ago is not finished", age.as_secs() / 3600);
-                    check.find(Kind::UploadStale, &upload.key, None, problem);
+    let bucket = check.ends.bucket.clone();
+    for prefix in Prefix::of_uploads() {
+        match bucket.list_uploads(&prefix).await {
+            Ok(uploads) => {
+                for (upload, began) in uploads {
+                    let age = check.opened.now.duration_since(began).unwrap_or_default();
+                    if age > ABANDONED {
+                        let problem =
+                            format!("an upload that was begun {} hours ago is not finished", age.as_secs() / 3600);
+                        check.find(Kind::UploadStale, &upload.key, None, problem);
+                    }
                 }
             }
+            // Some keys may not ask for this; nothing else depends on it.
+            Err(error) if error.remedy() == Remedy::Retry => return Err(error.into()),
+            Err(error) => {
+                check.find(Kind::CouldNotTell, &Key::listed(prefix.as_str()), None, chain(&error));
+                break;
+            }
         }
-        // Some keys may not ask for this; nothing else depends on it.
-        Err(error) if error.remedy() == Remedy::Retry => return Err(error.into()),
-        Err(error) => check.find(Kind::CouldNotTell, &Key::listed("nar/"), None, chain(&error)),
     }
     Ok(())
 }

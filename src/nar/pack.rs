@@ -72,13 +72,13 @@ pub fn pack_observed<W: Write>(
     Ok((Packed { nar_hash, nar_size, file_hash, file_size, depth }, observer.finish(), stored.sink))
 }
 
-/// Notes down what is `wanted` of the NAR of the file system object at `root`, which is hashed and not kept.
-pub fn observe(root: &Path, wanted: Wanted) -> Result<(Sha256, Observed), PackError> {
+/// Notes down what is `wanted` of the NAR of the file system object at `root`, which goes to `sink` as it is, as with [`pack`].
+pub fn observe(root: &Path, wanted: Wanted, mut sink: impl Write) -> Result<(Sha256, Observed), PackError> {
     let mut nar = Digest::default();
     let mut observer = Observer::new(wanted);
     encode(root, &mut observer, &mut |bytes, _| {
         nar.update(bytes);
-        Ok(())
+        sink.write_all(bytes).map_err(PackError::Sink)
     })?;
     Ok((nar.finish().0, observer.finish()))
 }

@@ -51,6 +51,9 @@ impl BuildId {
 }
 
 impl DebugLink {
+    /// Of the object: the longest URL of a NAR, and what stands around it.
+    pub const MAX_LEN: u64 = 4096;
+
     pub fn print(&self) -> String {
         let json = Json { archive: format!("../{}", self.nar).into(), member: self.id.member().into() };
         // Two strings: this cannot fail.
@@ -84,6 +87,8 @@ mod tests {
         let text = r#"{"archive":"../nar/1h1d.nar.xz","member":"lib/debug/.build-id/07/ff23386799818e59ab23df9d6e5da46ac0d251.debug"}"#;
         assert_eq!(link.print(), text);
         assert_eq!(DebugLink::parse(&id, text.as_bytes()), Some(link));
+        let longest = DebugLink { nar: NarUrl::parse(&format!("nar/{}", "x".repeat(1020))).unwrap(), id: id.clone() };
+        assert!(longest.print().len() as u64 <= DebugLink::MAX_LEN);
         let other = text.replace("/07/", "/08/");
         for wrong in ["", "{}", "\u{1}", &text.replace("../", ""), &text.replace("../nar", "../../etc"), &other] {
             assert_eq!(DebugLink::parse(&id, wrong.as_bytes()), None, "{wrong}");

@@ -282,14 +282,16 @@ impl Contents {
     async fn look_at_remains(&mut self, ends: &Ends) -> Result<(), PruneError> {
         let bucket = ends.bucket.as_ref();
         // A key without this right cannot abort either; the rest goes on.
-        self.uploads = match bucket.list_uploads(&Prefix::nars()).await {
-            Ok(uploads) => uploads,
-            Err(error) => {
-                let message = format!("Unfinished uploads are not looked at: {}", crate::remedy::chain(&error));
-                ends.report.event(Event::Warning { message: &message });
-                Vec::new()
+        for prefix in Prefix::of_uploads() {
+            match bucket.list_uploads(&prefix).await {
+                Ok(uploads) => self.uploads.extend(uploads),
+                Err(error) => {
+                    let message = format!("Unfinished uploads are not looked at: {}", crate::remedy::chain(&error));
+                    ends.report.event(Event::Warning { message: &message });
+                    break;
+                }
             }
-        };
+        }
         for prefix in [Prefix::sweeps(), Prefix::probes()] {
             let old =
                 |object: &ObjectInfo| self.opened.now.duration_since(object.modified).is_ok_and(|age| age > SWEEP_LIFE);

@@ -250,7 +250,7 @@ fn or_warn(ends: &Ends, what: &str, looked: Result<(), BucketError>) -> Result<(
 
 /// The links in a page of a listing. What is none is not ours: `loft check` tells of it.
 async fn links_of(reader: &Reader, mut page: Vec<ObjectInfo>) -> Result<Vec<(ObjectInfo, DebugLink)>, BucketError> {
-    page.retain(|object| object.key.build_id().is_some());
+    page.retain(|object| object.key.build_id().is_some() && object.size <= DebugLink::MAX_LEN);
     let link = |(object, read): (ObjectInfo, Read)| {
         let Read::Bytes(bytes) = read else { return None };
         let link = DebugLink::parse(&object.key.build_id()?, &bytes)?;
@@ -293,10 +293,14 @@ pub async fn follow(ends: &Ends, reader: &Reader, moved: &HashMap<NarUrl, NarUrl
     let bucket = ends.bucket.as_ref();
     let mut walk = Walk::new(bucket, Piece::of(Prefix::debug_info()));
     while let Some(page) = walk.next().await? {
-        for (object, link) in links_of(reader, page).await? {
-            if let Some(nar) = moved.get(&link.nar) {
-                put_link(bucket, &object.key, &DebugLink { nar: nar.clone(), ..link }).await?;
-            }
+        let links = links_of(reader, page).await?;
+        let writes = links.into_iter().filter_map(|(object, link)| {
+            let link = DebugLink { nar: moved.get(&link.nar)?.clone(), ..link };
+            Some(async move { put_link(bucket, &object.key, &link).await })
+        });
+        let mut writes = stream::iter(writes).buffer_unordered(PARALLEL);
+        while let Some(result) = writes.next().await {
+            result?;
         }
     }
     Ok(())

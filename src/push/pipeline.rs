@@ -36,6 +36,8 @@ pub struct Fates {
 struct Job {
     nar_size: u64,
     paths: Vec<usize>,
+    /// It is in the bucket already, and only what goes beside the paths is to be written.
+    reused: Option<Uploaded>,
 }
 
 enum Done {
@@ -122,6 +124,7 @@ impl<'a> Run<'a> {
             wanted: options.extras,
             bucket: ends.bucket.clone(),
             report: ends.report.clone(),
+            interrupt: options.interrupt.clone(),
             lease: lease.clone(),
             location: ends.store.location().clone(),
             requests: uploader.requests.clone(),
@@ -161,8 +164,12 @@ impl<'a> Run<'a> {
             self.nars_under_way += 1;
             let (uploader, extras, infos) = (self.uploader.clone(), self.extras.clone(), self.infos.clone());
             let root = self.ends.store.location().real_path(&infos[first].path);
-            let (workers, paths) = (self.workers(job.nar_size), job.paths.clone());
+            let (workers, paths, reused) = (self.workers(job.nar_size), job.paths.clone(), job.reused.take());
             let upload = async move {
+                if let Some(uploaded) = reused {
+                    extras.write_unsent(&infos[first], uploaded.url()).await?;
+                    return Ok(uploaded);
+                }
                 let (uploaded, observed) = uploader.upload(&infos[first], root, workers).await?;
                 let infos: Vec<&PathInfo> = paths.iter().map(|path| &infos[*path]).collect();
                 extras.write(&infos, uploaded.url(), &observed).await?;
@@ -186,21 +193,11 @@ impl<'a> Run<'a> {
                 job.paths.retain(|other| *other != path);
             }
             if !self.options.extras.is_nothing() {
-                self.start_extras(path, uploaded);
+                self.jobs.push_front(Job { nar_size: 0, paths: vec![path], reused: Some(uploaded) });
             } else if let Some(ready) = self.order.uploaded(path, uploaded) {
                 self.start_publishing(ready);
             }
         }
-    }
-
-    /// What goes beside a path for which no NAR has to be sent.
-    fn start_extras(&mut self, path: usize, uploaded: Uploaded) {
-        let (extras, infos) = (self.extras.clone(), self.infos.clone());
-        self.nars_under_way += 1;
-        let task = self.tasks.spawn(async move {
-            Done::Nar(extras.write_unsent(&infos[path], uploaded.url()).await.map(|()| uploaded))
-        });
-        self.under_way.insert(task.id(), Task::Nar(Job { nar_size: 0, paths: vec![path] }));
     }
 
     fn nar_landed(&mut self, job: Job, uploaded: Uploaded) {
@@ -286,7 +283,11 @@ fn jobs(plan: &Plan) -> VecDeque<Job> {
     let mut by_nar: HashMap<Sha256, Job> = HashMap::new();
     for (index, planned) in plan.paths.iter().enumerate().filter(|(_, planned)| planned.is_upload()) {
         let nar_size = planned.info.nar_size.map_or(0, NonZeroU64::get);
-        by_nar.entry(planned.info.nar_hash).or_insert_with(|| Job { nar_size, paths: Vec::new() }).paths.push(index);
+        by_nar
+            .entry(planned.info.nar_hash)
+            .or_insert_with(|| Job { nar_size, paths: Vec::new(), reused: None })
+            .paths
+            .push(index);
     }
     let mut jobs: Vec<Job> = by_nar.into_values().collect();
     // The second key makes the order the plan's, not the hash map's.

@@ -78,9 +78,11 @@ pub fn own_folder(path: &Path) -> Option<&Path> {
 
 /// Whether a new file could be made there.
 pub fn check_place(path: &Path) -> io::Result<()> {
-    let mut folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let here = Path::new(".");
+    let mut folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(here);
     if own_folder(path).is_some() {
-        folder = folder.ancestors().find(|folder| folder.exists()).unwrap_or(folder);
+        // A relative one begins here.
+        folder = folder.ancestors().find(|folder| folder.exists()).unwrap_or(here);
     }
     if !std::fs::metadata(folder)?.is_dir() {
         return Err(io::ErrorKind::NotADirectory.into());

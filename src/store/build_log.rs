@@ -6,9 +6,10 @@
 use super::Location;
 use crate::nix::StorePath;
 use bzip2::read::MultiBzDecoder;
+use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The log of one build, as text whatever its file is.
 pub struct BuildLog {
@@ -33,7 +34,7 @@ impl BuildLog {
             let mut compressed = plain.clone().into_os_string();
             compressed.push(".bz2");
             for (file, is_compressed) in [(plain, false), (PathBuf::from(compressed), true)] {
-                match File::open(&file) {
+                match open(&file) {
                     Ok(opened) if is_compressed => {
                         let text = Box::new(MultiBzDecoder::new(BufReader::new(opened)));
                         return Ok(Some(Self { file, text }));
@@ -57,11 +58,20 @@ impl BuildLog {
     }
 }
 
+/// Without waiting for a writer, should it be a fifo.
+fn open(file: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = File::from(rustix::fs::open(file, flags, Mode::empty())?);
+    match opened.metadata()?.is_file() {
+        true => Ok(opened),
+        false => Err(io::Error::other("it is no regular file")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use bzip2::{Compression, read::BzEncoder};
-    use std::path::Path;
 
     const DRV: &str = "gps48vzz2pp5mfkv4dgmar2p1f20aald-bb.drv";
 
@@ -116,6 +126,22 @@ mod tests {
             assert_eq!(all(dir.path()).unwrap(), None);
             put(dir.path(), &file, &bytes);
             assert_eq!(all(dir.path()).unwrap().as_deref(), Some(&text[..]), "{file}");
+        }
+    }
+
+    /// A fifo would be waited for without end.
+    #[test]
+    fn what_is_no_file_is_an_error_that_names_it() {
+        let make_fifo = |path: &Path| {
+            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        };
+        let make_folder = |path: &Path| std::fs::create_dir(path).unwrap();
+        for make in [&make_fifo as &dyn Fn(&Path), &make_folder] {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::create_dir(dir.path().join("drvs")).unwrap();
+            make(&dir.path().join("drvs").join(DRV));
+            let error = all(dir.path()).unwrap_err();
+            assert!(error.to_string().contains(DRV), "{error}");
         }
     }
 

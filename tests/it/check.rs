@@ -139,8 +139,17 @@ async fn logs_and_links_that_are_of_no_use_are_told() {
     let objects = |kind| told.of(kind).iter().map(|finding| finding.object.clone()).collect::<Vec<_>>();
     assert_eq!(objects(Kind::LogUnreferenced), [failed]);
     assert_eq!(objects(Kind::DebugInfoDangling), std::slice::from_ref(&foreign));
-    assert_eq!(objects(Kind::DebugInfoMalformed), [other.0]);
+    assert_eq!(objects(Kind::DebugInfoMalformed), std::slice::from_ref(&other.0));
     assert_eq!((told.findings.len(), told.checked.is_clean()), (3, true));
+    // A push in progress writes the log before the narinfo.
+    assert!(told.of(Kind::LogUnreferenced)[0].problem.contains("a push may be about to"));
+    world.pass(2 * DAY);
+    assert!(!checker.run().await.of(Kind::LogUnreferenced)[0].problem.contains("push"));
+    // What is too large for a link is known to be none without reading it.
+    world.bucket.plant(&other.0, "x".repeat(1 << 20));
+    world.bucket.forget_requests();
+    assert_eq!(checker.run().await.of(Kind::DebugInfoMalformed).len(), 1);
+    assert!(world.bucket.requests().iter().all(|sent| sent.on != other.0));
 
     // Nothing points at this NAR, but it is there.
     let bytes = world.bucket.object(nar.as_str()).unwrap();

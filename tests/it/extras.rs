@@ -6,7 +6,7 @@ use crate::support::world::World;
 use bzip2::{Compression, read::BzEncoder};
 use loft::bucket::{Headers, RequestKind};
 use loft::nix::{NarInfo, StorePath};
-use loft::push::Extras;
+use loft::push::{Extras, Interrupt};
 use loft::report::Outcome;
 use serde_json::{Value, json};
 use std::io::Read as _;
@@ -204,6 +204,37 @@ async fn a_nar_that_is_there_already_gets_its_listing_under_the_other_name() {
     // Without extras the files need not be read at all.
     world.options.extras = Extras::default();
     assert_eq!(world.push(&[&fourth]).await.unwrap().pushed, 1);
+}
+
+/// Reading files again and sending a long log take a while.
+#[tokio::test]
+async fn an_interruption_ends_what_takes_long() {
+    let mut world = world(ALL);
+    world.options.upload_threads = 1.try_into().unwrap();
+    let first = world.store.add("first").file("f", b"same").finish();
+    world.push(&[&first]).await.unwrap();
+    let twin = |n: u32| world.store.add(&format!("twin{n}")).file("f", b"same").reference(&first).finish();
+    let twins: Vec<StorePath> = (0..30).map(twin).collect();
+    let interrupt = world.options.interrupt.clone();
+    world.set_faults(move |_, request| {
+        request.on.ends_with(".ls").then(|| interrupt.raise());
+        None
+    });
+    let summary = world.push(&twins.iter().collect::<Vec<_>>()).await.unwrap();
+    assert!(summary.interrupted > 0 && summary.failed == 0, "{summary:?}");
+
+    world.options.interrupt = Interrupt::default();
+    let derivation = world.store.missing("long.drv");
+    put_log(&world, &derivation, &bz2(&vec![b'a'; 40 << 20]));
+    let path = world.store.add("long").file("f", "x").deriver(&derivation).finish();
+    let interrupt = world.options.interrupt.clone();
+    world.set_faults(move |_, request| {
+        (request.on.starts_with("log/") && request.kind == RequestKind::UploadPart).then(|| interrupt.raise());
+        None
+    });
+    let summary = world.push(&[&path]).await.unwrap();
+    assert_eq!((summary.interrupted, summary.failed), (1, 0), "{summary:?}");
+    assert_eq!((world.keys("log/"), world.bucket.open_parts()), (vec![], vec![]));
 }
 
 #[tokio::test]

@@ -188,6 +188,24 @@ async fn a_new_bucket_beside_the_one_that_is_configured_is_warned_of() {
     assert_eq!((&first["made"], &first["others"][0], &first["in_file"]), (&"new".into(), &"docs".into(), &Value::Null));
 }
 
+/// A folder of its own name is made where it is missing, wherever that is told from.
+#[tokio::test(flavor = "multi_thread")]
+async fn its_own_folder_is_made_here_too() {
+    let user = User::new();
+    let cache = format!("file://{}", user.at("cache").display());
+    user.run(0, &["init", "-c", "loft/loft.toml", "--signing-key", "loft/key", &cache]);
+    assert!(user.at("work/loft/loft.toml").exists() && user.at("work/loft/key").exists());
+}
+
+/// Root's key stands beside the file that root has named, and a bare name is one in this folder.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bare_name_of_a_configuration_is_one_here() {
+    let user = User::new();
+    let cache = format!("file://{}", user.at("cache").display());
+    user.run(0, &["init", "-c", "here.toml", &cache]);
+    assert!(user.at("work/here.toml").exists());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_written_is_found_before_anything_is_made() {
     let server = garage(Own { is_missing: true, ..Own::default() }).await;

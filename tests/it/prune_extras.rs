@@ -4,7 +4,8 @@ use crate::support::checking::nar_key;
 use crate::support::memory::{Fault, Moment};
 use crate::support::pruning::{DAY, Pruner};
 use crate::support::world::World;
-use loft::bucket::{Key, RequestKind};
+use bytes::Bytes;
+use loft::bucket::{Body, Bucket as _, Headers, Key, RequestKind};
 use loft::nix::{BuildId, DebugLink, NarUrl, Sha256, StorePath};
 use loft::prune::{PruneError, Restored};
 use loft::record::{Keep, LeaseRecord, PinRecord, seconds};
@@ -202,6 +203,36 @@ async fn what_others_have_put_there_lives_for_the_retention() {
 }
 
 #[tokio::test]
+async fn what_only_looks_like_them_is_neither_read_nor_deleted() {
+    let world = World::new();
+    pinned(&world).await;
+    let note = format!("log/{}", world.store.missing("note.txt"));
+    let huge = "debuginfo/07ff23386799818e59ab23df9d6e5da46ac0d251";
+    world.bucket.plant(&note, "no derivation");
+    world.bucket.plant(huge, format!("{{\"archive\":\"../nar/gone\",\"x\":\"{}\"}}", "x".repeat(1 << 20)));
+    world.pass(40 * DAY);
+    world.bucket.forget_requests();
+    Pruner::new(&world).run().await;
+    assert!([note.as_str(), huge].iter().all(|key| world.bucket.object(key).is_some()));
+    let requests = world.bucket.requests();
+    assert!(requests.iter().all(|sent| sent.on != huge && sent.on != note), "{requests:?}");
+}
+
+#[tokio::test]
+async fn unfinished_uploads_of_logs_are_aborted() {
+    let world = World::new();
+    pinned(&world).await;
+    let key = Key::log(&world.store.missing("long.drv"));
+    let upload = world.bucket.start_upload(&key, Headers::LOG).await.unwrap();
+    world.bucket.put_part(&upload, 1, Body::from(Bytes::from_static(b"built"))).await.unwrap();
+    let pruner = Pruner::new(&world);
+    world.pass(DAY);
+    assert_eq!((pruner.run().await.uploads, world.bucket.open_parts().len()), (0, 1));
+    world.pass(2 * DAY);
+    assert_eq!((pruner.run().await.uploads, world.bucket.open_parts().len()), (1, 0));
+}
+
+#[tokio::test]
 async fn what_is_written_again_meanwhile_stays() {
     let world = World::new();
     pinned(&world).await;
@@ -326,7 +357,7 @@ async fn what_cannot_be_deleted_is_told_and_tried_again() {
 }
 
 #[tokio::test]
-async fn they_cost_two_listings_and_each_link_is_read_once() {
+async fn they_cost_three_listings_and_each_link_is_read_once() {
     let world = World::new();
     let [.., app] = crate::support::closures::small(&world);
     world.push(&[&app]).await.unwrap();
@@ -336,7 +367,8 @@ async fn they_cost_two_listings_and_each_link_is_read_once() {
         let is_about = |on: &str| on.starts_with("log/") || on.starts_with("debuginfo/");
         requests.filter(|sent| is_about(&sent.on)).map(|sent| (sent.kind, sent.on)).collect::<Vec<_>>()
     };
-    let lists = [(RequestKind::List, "log/".to_owned()), (RequestKind::List, "debuginfo/".to_owned())];
+    let lists = [(RequestKind::List, "log/"), (RequestKind::List, "debuginfo/"), (RequestKind::ListUploads, "log/")]
+        .map(|(kind, on)| (kind, on.to_owned()));
     world.bucket.forget_requests();
     pruner.run().await;
     assert_eq!(asked(), lists);
@@ -344,7 +376,7 @@ async fn they_cost_two_listings_and_each_link_is_read_once() {
     let path = Extra::pushed(&world, "path").await;
     world.bucket.forget_requests();
     pruner.run().await;
-    assert_eq!(asked(), [lists.to_vec(), vec![(RequestKind::Get, path.link.clone())]].concat());
+    assert_eq!(asked(), [&lists[..2], &[(RequestKind::Get, path.link.clone())], &lists[2..]].concat());
     world.bucket.forget_requests();
     pruner.run().await;
     assert_eq!(asked(), lists);

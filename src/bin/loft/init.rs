@@ -114,7 +114,7 @@ fn without_own(environment: &BTreeMap<String, String>) -> BTreeMap<String, Strin
 /// directory, which may be a repository.
 fn key_folder(sources: &Sources) -> Option<PathBuf> {
     if let Some(file) = sources.file.as_ref().filter(|_| geteuid().is_root()) {
-        return std::path::absolute(file.parent()?).ok();
+        return Some(std::path::absolute(file).ok()?.parent()?.to_owned());
     }
     let own = |variable: &str| sources.environment.get(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     let folder = own("XDG_CONFIG_HOME").or_else(|| Some(own("HOME")?.join(".config")))?;

@@ -11,7 +11,7 @@ use std::fs::File;
 const ALL: Wanted = Wanted { listing: true, build_ids: true };
 
 fn listing(root: &Path) -> Result<Value, NoListing> {
-    let (_, observed) = observe(root, Wanted { listing: true, build_ids: false }).unwrap();
+    let (_, observed) = observe(root, Wanted { listing: true, build_ids: false }, io::sink()).unwrap();
     observed.listing.unwrap().map(|bytes| serde_json::from_slice(&bytes).unwrap())
 }
 
@@ -26,7 +26,7 @@ fn listings_are_those_that_nix_wrote() {
             let root = dir.path().join(format!("{version}-{}", info.path));
             let nar = File::open(vector.file.with_file_name(info.url.as_str())).unwrap();
             unpack(nar, info.compression, info.nar_size.get(), &root).unwrap();
-            let (hash, observed) = observe(&root, ALL).unwrap();
+            let (hash, observed) = observe(&root, ALL, io::sink()).unwrap();
             assert_eq!(hash, info.nar_hash);
             let made = observed.listing.unwrap().unwrap();
             let value = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
@@ -97,7 +97,7 @@ fn a_listing_leads_to_every_file_in_the_nar() {
 #[test]
 fn nothing_is_noted_down_that_was_not_asked_for() {
     let dir = tempfile::tempdir().unwrap();
-    let (_, observed) = observe(dir.path(), Wanted::default()).unwrap();
+    let (_, observed) = observe(dir.path(), Wanted::default(), io::sink()).unwrap();
     assert!(observed.listing.is_none() && observed.build_ids.is_empty());
 }
 
@@ -143,6 +143,6 @@ fn files_with_debug_information_are_found_by_their_place() {
     let debug = Node::directory([(b".build-id", ids), (b"bin", Node::directory([(rest.as_bytes(), file())]))]);
     let root = dir.path().join("root");
     Node::directory([(b"lib", Node::directory([(b"debug", debug)])), (b"zz", file())]).create(&root);
-    let (_, observed) = observe(&root, ALL).unwrap();
+    let (_, observed) = observe(&root, ALL, io::sink()).unwrap();
     assert_eq!(observed.build_ids.iter().map(|id| id.as_str()).collect::<Vec<_>>(), [id]);
 }

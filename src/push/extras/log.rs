@@ -88,6 +88,9 @@ impl Writer {
     async fn send_parts(&self, mut log: BuildLog, mut piece: Vec<u8>, upload: &Upload) -> Result<Vec<Part>, Unsent> {
         let mut parts = Vec::new();
         for number in 1..=MOST_PIECES {
+            if self.interrupt.is_raised() {
+                return Err(Unsent::Path(PathError::Interrupted));
+            }
             let is_last = piece.len() < PIECE;
             if !piece.is_empty() {
                 parts.push(self.bucket.put_part(upload, number, Body::from(Bytes::from(piece))).await?);

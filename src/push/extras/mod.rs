@@ -5,6 +5,7 @@
 
 mod log;
 
+use super::Interrupt;
 use super::error::PathError;
 use super::lease::Lease;
 use crate::bucket::{Body, Bucket, Headers, Key};
@@ -15,6 +16,7 @@ use crate::store::Location;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{OnceCell, Semaphore};
@@ -49,6 +51,7 @@ pub struct Writer {
     pub wanted: Extras,
     pub bucket: Arc<dyn Bucket>,
     pub report: Arc<dyn Report>,
+    pub interrupt: Interrupt,
     pub lease: Arc<Lease>,
     pub location: Location,
     /// One permit a request under way.
@@ -99,11 +102,15 @@ impl Writer {
         }
         let slot = self.encoders.clone().acquire_owned().await.map_err(|_| PathError::Interrupted)?;
         let root: PathBuf = self.location.real_path(&info.path);
+        let wish = self.interrupt.clone();
         let reading = tokio::task::spawn_blocking(move || {
             let _slot = slot;
-            nar::observe(&root, wanted)
+            nar::observe(&root, wanted, UntilInterrupted(wish))
         });
-        let (found, observed) = reading.await.map_err(PathError::Task)?.map_err(PathError::Read)?;
+        let (found, observed) = reading.await.map_err(PathError::Task)?.map_err(|error| match error {
+            nar::PackError::Sink(_) => PathError::Interrupted,
+            error => PathError::Read(error),
+        })?;
         if found != info.nar_hash {
             return Err(PathError::Changed { registered: info.nar_hash, found });
         }
@@ -121,5 +128,18 @@ impl Writer {
         let _request = self.requests.acquire().await.map_err(|_| PathError::Interrupted)?;
         let within = self.lease.remaining()?;
         Ok(self.bucket.put_before(key, Body::from(bytes), headers, within).await?)
+    }
+}
+
+/// Takes what nobody needs, until the user wishes to stop.
+struct UntilInterrupted(Interrupt);
+
+impl io::Write for UntilInterrupted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.is_raised() { Err(io::Error::other("interrupted")) } else { Ok(bytes.len()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
