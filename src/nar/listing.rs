@@ -40,7 +40,11 @@ impl Listing {
     pub fn finish(mut self) -> Result<Bytes, NoListing> {
         self.put(b",\"version\":1}");
         match self.failure {
-            None => Ok(self.text.into()),
+            None => {
+                // Grown by doubling, it may be half empty.
+                self.text.shrink_to_fit();
+                Ok(self.text.into())
+            }
             Some(failure) => Err(failure),
         }
     }

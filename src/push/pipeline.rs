@@ -22,6 +22,8 @@ use tokio::task::{Id, JoinSet};
 
 /// Narinfos and small NARs are all waiting: many at once hide the distance to the bucket.
 const MIN_REQUESTS: usize = 48;
+/// Of the memory limit, beside it: for listings that wait for the network.
+const NOTES_SHARE: u64 = 4;
 
 /// The fate of each upload of the plan, told as it became known.
 #[derive(Debug, Default)]
@@ -115,6 +117,7 @@ impl<'a> Run<'a> {
             packing: options.packing,
             wanted: options.extras.of_nar(),
             memory: Memory::new(options.memory_limit),
+            notes: Memory::new(options.memory_limit / NOTES_SHARE),
             encoders: Arc::new(Semaphore::new(encoders)),
             most_workers: u32::try_from(encoders).unwrap_or(1),
             open: OpenUploads::new(ends.bucket.clone()),
@@ -129,6 +132,7 @@ impl<'a> Run<'a> {
             location: ends.store.location().clone(),
             requests: uploader.requests.clone(),
             encoders: uploader.encoders.clone(),
+            notes: uploader.notes.clone(),
             logs: Logs::default(),
         };
         let jobs = jobs(plan);
@@ -170,9 +174,9 @@ impl<'a> Run<'a> {
                     extras.write_unsent(&infos[first], uploaded.url()).await?;
                     return Ok(uploaded);
                 }
-                let (uploaded, observed) = uploader.upload(&infos[first], root, workers).await?;
+                let (uploaded, noted) = uploader.upload(&infos[first], root, workers).await?;
                 let infos: Vec<&PathInfo> = paths.iter().map(|path| &infos[*path]).collect();
-                extras.write(&infos, uploaded.url(), &observed).await?;
+                extras.write(&infos, uploaded.url(), &noted.observed).await?;
                 Ok(uploaded)
             };
             let task = self.tasks.spawn(async move { Done::Nar(upload.await) });

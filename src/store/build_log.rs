@@ -25,6 +25,13 @@ pub struct BuildLogError {
     source: io::Error,
 }
 
+impl BuildLogError {
+    /// This user may not read it, and so most likely none.
+    pub fn is_denied(&self) -> bool {
+        self.source.kind() == io::ErrorKind::PermissionDenied
+    }
+}
+
 impl BuildLog {
     /// Nothing where this machine has not built it.
     pub fn open(location: &Location, derivation: &StorePath) -> Result<Option<Self>, BuildLogError> {

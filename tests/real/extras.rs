@@ -2,11 +2,13 @@
 
 use crate::support::garage::Garage;
 use crate::support::local_store::LocalStore;
-use crate::support::loft::Loft;
+use crate::support::loft::{Loft, Pushed};
 use crate::support::nix::{KeyPair, Nix};
-use crate::support::process::stdout_of;
+use crate::support::process::{end_of, stdout_of};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
@@ -170,4 +172,38 @@ fn a_recent_nix_writes_the_same_bytes() {
     };
     assert_eq!(link(&ours), link(&theirs));
     assert_eq!(link(&ours).keys().collect::<Vec<_>>(), [BUILD_ID]);
+}
+
+/// Logs are files of root's, and an umask may keep others from them.
+#[test]
+#[ignore = "needs Nix: ./test"]
+fn logs_that_a_user_may_not_read_are_told_of_once() {
+    let (nix, store, (cache, url)) = (Nix::installed(), LocalStore::empty(), folder());
+    let expression = cache.path().join("two.nix");
+    let one = |name: &str| {
+        format!(
+            "{name} = derivation {{ name = \"{name}\"; system = builtins.currentSystem; builder = \"/bin/sh\"; args = [ \"-c\" \"echo {name}; echo {name} >$out\" ]; }};"
+        )
+    };
+    std::fs::write(&expression, format!("{{ {} {} }}", one("first"), one("second"))).unwrap();
+    let paths = ["first", "second"].map(|name| nix.build(&store, &expression, name, &std::env::temp_dir()));
+    let mode = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    mode(store.root(), 0o755);
+    mode(&store.root().join("nix/var/log/nix/drvs"), 0o700);
+    mode(cache.path(), 0o777);
+    let loft = Loft::new();
+    loft.configure("build_logs = true");
+    [loft.home(), loft.home().join("loft.toml")].iter().for_each(|path| mode(path, 0o777));
+    let like = loft.push_command(&store, &[&paths[0], &paths[1]]);
+    let mut push = Command::new("setpriv");
+    push.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(like.get_program()).args(like.get_args());
+    push.args(["--to", &url]).env_clear().envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let pushed = Pushed::read(end_of(push.current_dir(loft.home())));
+    assert_eq!(pushed.number("pushed"), 2, "{pushed:?}");
+    let told = pushed
+        .events
+        .iter()
+        .filter(|event| event["message"].as_str().is_some_and(|said| said.contains("may not read")));
+    assert_eq!(told.count(), 1, "{pushed:?}");
+    assert!(!cache.path().join("log").exists());
 }

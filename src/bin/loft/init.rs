@@ -225,11 +225,15 @@ fn line(step: &Step<'_>, name: &str, target: &Target, options: &Options<'_>) -> 
     }
 }
 
+/// Buckets in one line.
+const MOST_NAMED: usize = 8;
+
 /// For who has mistyped the name of a cache that there is.
 fn instead(others: &Others, label: &str, target: &Target, options: &Options<'_>) -> String {
-    let known = match others.known.is_empty() {
-        true => String::new(),
-        false => format!(" (there are {})", others.known.join(", ")),
+    let known = match others.known.len() {
+        0 => String::new(),
+        1..=MOST_NAMED => format!(" (there are {})", others.known.join(", ")),
+        more => format!(" (there are {} and {} more)", others.known[..MOST_NAMED].join(", "), more - MOST_NAMED),
     };
     let undo = format!(
         "  there was none of this name{known}; if it is mistyped, this takes it away: {}\n",

@@ -9,6 +9,7 @@ use crate::report::Event;
 use crate::store::{BuildLog, BuildLogError};
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OnceCell, Semaphore};
 
@@ -20,7 +21,11 @@ const MOST_PIECES: u32 = 128;
 
 impl Default for Logs {
     fn default() -> Self {
-        Self { sent: Mutex::new(HashMap::new()), under_way: Semaphore::new(AT_ONCE) }
+        Self {
+            sent: Mutex::new(HashMap::new()),
+            under_way: Semaphore::new(AT_ONCE),
+            is_denial_told: AtomicBool::new(false),
+        }
     }
 }
 
@@ -35,6 +40,8 @@ impl Logs {
 enum Unsent {
     /// Nothing that another push could change.
     Useless(String),
+    /// As it will be with the others.
+    Denied(String),
     Path(PathError),
 }
 
@@ -54,6 +61,16 @@ impl Writer {
             Err(Unsent::Useless(why)) => {
                 let message = format!("The build log of {derivation} is not uploaded: {why}");
                 self.report.event(Event::Warning { message: &message });
+                Ok(())
+            }
+            Err(Unsent::Denied(why)) => {
+                if !self.logs.is_denial_told.swap(true, Ordering::Relaxed) {
+                    let message = format!(
+                        "Build logs that this user may not read are not uploaded: {why}; push as root or as who builds, or turn \
+                         build_logs off"
+                    );
+                    self.report.event(Event::Warning { message: &message });
+                }
                 Ok(())
             }
         }
@@ -87,11 +104,14 @@ impl Writer {
 
     async fn send_parts(&self, mut log: BuildLog, mut piece: Vec<u8>, upload: &Upload) -> Result<Vec<Part>, Unsent> {
         let mut parts = Vec::new();
-        for number in 1..=MOST_PIECES {
+        for number in 1.. {
             if self.interrupt.is_raised() {
                 return Err(Unsent::Path(PathError::Interrupted));
             }
             let is_last = piece.len() < PIECE;
+            if number > MOST_PIECES && !piece.is_empty() {
+                break;
+            }
             if !piece.is_empty() {
                 parts.push(self.bucket.put_part(upload, number, Body::from(Bytes::from(piece))).await?);
             }
@@ -113,7 +133,10 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BuildLogError> + Send + 'static,
 ) -> Result<T, Unsent> {
     let done = tokio::task::spawn_blocking(work).await.map_err(|error| Unsent::Path(PathError::Task(error)))?;
-    done.map_err(|error| Unsent::Useless(chain(&error)))
+    done.map_err(|error| match error.is_denied() {
+        true => Unsent::Denied(chain(&error)),
+        false => Unsent::Useless(chain(&error)),
+    })
 }
 
 impl From<BucketError> for Unsent {

@@ -8,6 +8,7 @@ mod log;
 use super::Interrupt;
 use super::error::PathError;
 use super::lease::Lease;
+use super::upload::{Memory, Noted};
 use crate::bucket::{Body, Bucket, Headers, Key};
 use crate::nar::{self, Observed, Wanted};
 use crate::nix::{BuildId, DebugLink, NarUrl, PathInfo, StorePath};
@@ -18,7 +19,9 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, Semaphore};
 
 /// Debug links at once, of one path.
@@ -58,6 +61,7 @@ pub struct Writer {
     pub requests: Arc<Semaphore>,
     /// One permit a NAR being read.
     pub encoders: Arc<Semaphore>,
+    pub notes: Memory,
     pub logs: Logs,
 }
 
@@ -66,6 +70,8 @@ pub struct Logs {
     sent: Mutex<HashMap<StorePath, Arc<OnceCell<()>>>>,
     /// Each holds a piece of its log in memory.
     under_way: Semaphore,
+    /// It was told that this user may not read them.
+    is_denial_told: AtomicBool,
 }
 
 impl Writer {
@@ -102,19 +108,20 @@ impl Writer {
         }
         let slot = self.encoders.clone().acquire_owned().await.map_err(|_| PathError::Interrupted)?;
         let root: PathBuf = self.location.real_path(&info.path);
-        let wish = self.interrupt.clone();
+        let (wish, notes, runtime) = (self.interrupt.clone(), self.notes.clone(), Handle::current());
         let reading = tokio::task::spawn_blocking(move || {
             let _slot = slot;
-            nar::observe(&root, wanted, UntilInterrupted(wish))
+            let (found, observed) = nar::observe(&root, wanted, UntilInterrupted(wish))?;
+            Ok((found, Noted::from(observed).reserve(&notes, &runtime)))
         });
-        let (found, observed) = reading.await.map_err(PathError::Task)?.map_err(|error| match error {
+        let (found, noted) = reading.await.map_err(PathError::Task)?.map_err(|error| match error {
             nar::PackError::Sink(_) => PathError::Interrupted,
             error => PathError::Read(error),
         })?;
         if found != info.nar_hash {
             return Err(PathError::Changed { registered: info.nar_hash, found });
         }
-        self.write(&[info], nar, &observed).await
+        self.write(&[info], nar, &noted.observed).await
     }
 
     async fn debug_link(&self, id: BuildId, nar: &NarUrl) -> Result<(), PathError> {

@@ -5,12 +5,14 @@
 //! before NarHash and NarSize were compared with the store's registration.
 
 mod memory;
+mod noted;
 mod parts;
 mod resume;
 mod send;
 mod uploaded;
 
 pub use memory::Memory;
+pub use noted::Noted;
 pub use resume::OpenUploads;
 pub use uploaded::Uploaded;
 
@@ -18,7 +20,7 @@ use super::Interrupt;
 use super::error::PathError;
 use crate::bucket::Bucket;
 use crate::clock::Clock;
-use crate::nar::{self, Observed, Packed, Packing, Wanted};
+use crate::nar::{self, Packed, Packing, Wanted};
 use crate::nix::{NarUrl, PathInfo};
 use crate::report::{Event, Report};
 use parts::{Parts, Piece, part_size};
@@ -47,6 +49,8 @@ pub struct Uploader {
     /// What to note down of each NAR.
     pub wanted: Wanted,
     pub memory: Memory,
+    /// For what was noted down and waits for the network.
+    pub notes: Memory,
     /// One permit an encoder: compressing is what keeps the cores busy.
     pub encoders: Arc<Semaphore>,
     /// The most threads that may compress one NAR.
@@ -62,12 +66,7 @@ impl Uploader {
     /// so, and each takes an encoder's place.
     ///
     /// A large NAR goes on with an upload that an earlier push began, if there is one.
-    pub async fn upload(
-        &self,
-        info: &PathInfo,
-        root: PathBuf,
-        workers: u32,
-    ) -> Result<(Uploaded, Observed), PathError> {
+    pub async fn upload(&self, info: &PathInfo, root: PathBuf, workers: u32) -> Result<(Uploaded, Noted), PathError> {
         let packing = Packing { workers, ..self.packing };
         let begun = match is_large(info) {
             true => self.open.find(info, &resume::acceptable(packing, self.most_workers)).await,
@@ -90,7 +89,7 @@ impl Uploader {
         packing: Packing,
         begun: Option<Begun>,
         sent: &AtomicU64,
-    ) -> Result<(Uploaded, Observed), PathError> {
+    ) -> Result<(Uploaded, Noted), PathError> {
         // Only the same way of packing makes the same bytes.
         let packing = begun.as_ref().map_or(packing, |begun| begun.packing);
         let nar_size = info.nar_size.map(NonZeroU64::get);
@@ -104,23 +103,26 @@ impl Uploader {
         let encoder = {
             let (info, memory, interrupt) = (info.clone(), self.memory.clone(), self.interrupt.clone());
             let (root, wish) = (root.to_owned(), interrupt.clone());
-            let (runtime, report, wanted) = (Handle::current(), self.report.clone(), self.wanted);
+            let (runtime, report) = (Handle::current(), self.report.clone());
+            let (wanted, notes) = (self.wanted, self.notes.clone());
             tokio::task::spawn_blocking(move || {
                 let _slots = slots;
-                let sink = Parts::new(nar_size, sender, memory, runtime, interrupt);
-                encode(&info, root, packing, sink, report.as_ref(), wanted).map_err(|error| match error {
-                    // The sink refused because of the wish, not because of an error.
-                    PathError::Read(nar::PackError::Sink(_)) if wish.is_raised() => PathError::Interrupted,
-                    error => error,
-                })
+                let sink = Parts::new(nar_size, sender, memory, runtime.clone(), interrupt);
+                let encoded =
+                    encode(&info, root, packing, sink, report.as_ref(), wanted).map_err(|error| match error {
+                        // The sink refused because of the wish, not because of an error.
+                        PathError::Read(nar::PackError::Sink(_)) if wish.is_raised() => PathError::Interrupted,
+                        error => error,
+                    })?;
+                Ok(Encoded { noted: encoded.noted.reserve(&notes, &runtime), ..encoded })
             })
         };
         let id = resume::tagged_id(self.clock.wall(), &packing, part_size(nar_size));
         let fresh = NarUrl::fresh(&info.nar_hash, id, packing.compression);
         let sending = Sending { to: self, fresh, begun, resumable: is_large(info), sent };
-        let Landed { url, packed, nar_size, observed } = sending.run(encoder, pieces).await?;
+        let Landed { url, packed, nar_size, noted } = sending.run(encoder, pieces).await?;
         let sent = sent.load(Ordering::Relaxed);
-        Ok((Uploaded::new(url, packing.compression, &packed, nar_size, sent), observed))
+        Ok((Uploaded::new(url, packing.compression, &packed, nar_size, sent), noted))
     }
 
     async fn request(&self) -> Result<tokio::sync::SemaphorePermit<'_>, PathError> {
@@ -137,7 +139,7 @@ fn is_large(info: &PathInfo) -> bool {
 struct Encoded {
     packed: Packed,
     nar_size: NonZeroU64,
-    observed: Observed,
+    noted: Noted,
     rest: Piece,
 }
 
@@ -169,5 +171,5 @@ fn encode(
         return Err(PathError::Size { registered: registered.get(), found: nar_size.get() });
     }
     let rest = sink.finish().map_err(|error| PathError::Read(nar::PackError::Sink(error)))?;
-    Ok(Encoded { packed, nar_size, observed, rest })
+    Ok(Encoded { packed, nar_size, noted: observed.into(), rest })
 }

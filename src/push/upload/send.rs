@@ -8,9 +8,9 @@
 
 use super::parts::Piece;
 use super::resume::{Begun, holds};
-use super::{Encoded, Uploader};
+use super::{Encoded, Noted, Uploader};
 use crate::bucket::{Body, Cause, Headers, Key, Part, Upload};
-use crate::nar::{Observed, Packed};
+use crate::nar::Packed;
 use crate::nix::NarUrl;
 use crate::push::error::PathError;
 use crate::remedy::chain;
@@ -41,7 +41,7 @@ pub struct Landed {
     pub url: NarUrl,
     pub packed: Packed,
     pub nar_size: NonZeroU64,
-    pub observed: Observed,
+    pub noted: Noted,
 }
 
 /// Where parts go.
@@ -59,16 +59,16 @@ impl Sending<'_> {
     pub async fn run(self, encoder: Encoder, mut pieces: mpsc::Receiver<Piece>) -> Result<Landed, PathError> {
         let Some(first) = pieces.recv().await else {
             // The whole NAR fits one part: one request, whose payload hash is the FileHash.
-            let Encoded { packed, nar_size, observed, rest } = encoder.await.map_err(PathError::Task)??;
+            let Encoded { packed, nar_size, noted, rest } = encoder.await.map_err(PathError::Task)??;
             let body = Body { bytes: rest.bytes.clone(), sha256: Some(packed.file_hash) };
             let _request = self.to.request().await?;
             self.to.bucket.put(&Key::nar(&self.fresh), body, Headers::NAR).await?;
             self.sent.fetch_add(packed.file_size, Ordering::Relaxed);
-            return Ok(Landed { url: self.fresh, packed, nar_size, observed });
+            return Ok(Landed { url: self.fresh, packed, nar_size, noted });
         };
         let target = self.target().await?;
         match self.parts(&target, first, encoder, pieces).await {
-            Ok((packed, nar_size, observed)) => Ok(Landed { url: target.url, packed, nar_size, observed }),
+            Ok((packed, nar_size, noted)) => Ok(Landed { url: target.url, packed, nar_size, noted }),
             Err(error) => {
                 // What others have sent too is not ours to throw away; prune collects it.
                 if target.there.is_none() && (error.is_about_files() || !self.resumable) {
@@ -99,7 +99,7 @@ impl Sending<'_> {
         first: Piece,
         encoder: Encoder,
         mut pieces: mpsc::Receiver<Piece>,
-    ) -> Result<(Packed, NonZeroU64, Observed), PathError> {
+    ) -> Result<(Packed, NonZeroU64, Noted), PathError> {
         let mut number = 1;
         let mut parts = Vec::new();
         let mut under_way = FuturesUnordered::new();
@@ -117,7 +117,7 @@ impl Sending<'_> {
                 Some(part) = under_way.next() => parts.push(part?),
             }
         }
-        let Encoded { packed, nar_size, observed, rest } = match encoder.await.map_err(PathError::Task)? {
+        let Encoded { packed, nar_size, noted, rest } = match encoder.await.map_err(PathError::Task)? {
             Ok(encoded) => encoded,
             Err(error) => {
                 // What is on its way of an interrupted NAR need not be sent again.
@@ -134,7 +134,7 @@ impl Sending<'_> {
         parts.sort_by_key(|part: &Part| part.number);
         let _request = self.to.request().await?;
         self.to.bucket.finish_upload(&target.upload, &parts).await?;
-        Ok((packed, nar_size, observed))
+        Ok((packed, nar_size, noted))
     }
 
     /// Sends one part, unless it is there; its memory is free again when the answer is.
