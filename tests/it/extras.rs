@@ -211,9 +211,11 @@ async fn a_nar_that_is_there_already_gets_its_listing_under_the_other_name() {
 async fn an_interruption_ends_what_takes_long() {
     let mut world = world(ALL);
     world.options.upload_threads = 1.try_into().unwrap();
-    let first = world.store.add("first").file("f", b"same").finish();
+    // Large enough that all cannot be read before the first listing is on its way.
+    let same = vec![7; 2 << 20];
+    let first = world.store.add("first").file("f", &same).finish();
     world.push(&[&first]).await.unwrap();
-    let twin = |n: u32| world.store.add(&format!("twin{n}")).file("f", b"same").reference(&first).finish();
+    let twin = |n: u32| world.store.add(&format!("twin{n}")).file("f", &same).reference(&first).finish();
     let twins: Vec<StorePath> = (0..30).map(twin).collect();
     let interrupt = world.options.interrupt.clone();
     world.set_faults(move |_, request| {
