@@ -239,7 +239,7 @@ fn a_rule_of_garage_that_deletes_is_named() {
 }
 
 #[test]
-#[ignore = "needs Garage and faketime: ./test --full"]
+#[ignore = "needs Garage: ./test --full"]
 fn a_clock_that_is_off_from_garages_is_named() {
     let (garage, ward, time) = (Garage::start(), Ward::new(), Time::new());
     ward.push(&garage.bucket);
