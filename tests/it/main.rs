@@ -33,6 +33,7 @@ mod completions;
 mod config;
 mod doctor;
 mod doctor_cli;
+mod doctor_content;
 mod doctor_machine;
 mod doctor_readers;
 mod extras;
