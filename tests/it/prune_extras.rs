@@ -11,6 +11,7 @@ use loft::prune::{PruneError, Restored};
 use loft::record::{Keep, LeaseRecord, PinRecord, seconds};
 use std::sync::Arc;
 use std::time::Duration;
+use ulid::Ulid;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -71,6 +72,13 @@ async fn pinned(world: &World) -> Extra {
     extra
 }
 
+/// Once what is not pinned is past its retention: the prune that removes it, to be undone.
+async fn removed(world: &World, pruner: &Pruner<'_>) -> Ulid {
+    world.pass(40 * DAY);
+    let [id] = pruner.run().await.trash[..] else { panic!("not one sweep") };
+    id
+}
+
 const ALL: [bool; 3] = [true; 3];
 const NONE: [bool; 3] = [false; 3];
 
@@ -103,8 +111,7 @@ async fn what_is_put_back_has_them_again() {
     let gone = Extra::pushed(&world, "gone").await;
     let before = nar_key(&world, &gone.path);
     let pruner = Pruner::new(&world);
-    world.pass(40 * DAY);
-    let [id] = pruner.run().await.trash[..] else { panic!() };
+    let id = removed(&world, &pruner).await;
     world.pass(3 * DAY);
     world.bucket.forget_requests();
     pruner.undo(id).await.unwrap();
@@ -128,8 +135,7 @@ async fn an_undo_that_cannot_write_links_warns_and_the_next_prune_writes_them() 
     pinned(&world).await;
     let gone = Extra::pushed(&world, "gone").await;
     let pruner = Pruner::new(&world);
-    world.pass(40 * DAY);
-    let [id] = pruner.run().await.trash[..] else { panic!() };
+    let id = removed(&world, &pruner).await;
     let on = gone.link.clone();
     world.set_faults(move |moment, sent| {
         let hit = moment == Moment::Before && sent.kind == RequestKind::Put && sent.on == on;
